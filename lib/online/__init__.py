@@ -1,0 +1,1 @@
+"""Deciding online: papers in which each decision is made before the next input is seen."""

@@ -1,0 +1,47 @@
+"""Turns pytest-benchmark's report into ``results/benchmarks.json``: ratios against peers, and how cost grows.
+
+    python -m tools.benchmarks REPORT.json
+
+A benchmark says what it is by ``benchmark.extra_info``: ``slug``, ``work``, and either ``peer`` (None for ours: the two of a
+``work`` make a ratio) or ``size`` (the points of a growth series).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.notebooks import ROOT, write
+
+
+def condense(report: dict[str, Any]) -> dict[str, Any]:
+    """The comparisons and growth series of one report."""
+    comparisons: list[dict[str, Any]] = []
+    growth: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    entries = [(bench["extra_info"], bench["stats"]["min"]) for bench in report["benchmarks"]]
+    ours = {(info["slug"], info["work"]): seconds for info, seconds in entries if info.get("peer", "") is None}
+    for info, seconds in entries:
+        work = (info["slug"], info["work"])
+        if "size" in info:
+            growth.setdefault(work, []).append((info["size"], float(f"{seconds:.3g}")))
+        elif info["peer"] is not None:
+            if work not in ours:
+                raise ValueError(f"{work}: a peer was measured, ours was not")
+            row = {
+                "slug": work[0],
+                "work": work[1],
+                "ours": ours[work],
+                "peer": info["peer"],
+                "ratio": seconds / ours[work],
+            }
+            comparisons.append({key: float(f"{v:.3g}") if isinstance(v, float) else v for key, v in row.items()})
+    series = [{"slug": slug, "work": work, "points": sorted(points)} for (slug, work), points in growth.items()]
+    cpu = report["machine_info"]["cpu"].get("brand_raw", "an unnamed CPU")
+    return {"cpu": cpu, "comparisons": comparisons, "growth": series}
+
+
+if __name__ == "__main__":
+    condensed = condense(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    write(ROOT / "results" / "benchmarks.json", json.dumps(condensed, indent=1) + "\n")

@@ -1,0 +1,239 @@
+"""Stores chapters: execute, normalize, write. The only way in which a stored output changes.
+
+python -m tools.notebooks refresh SLUG...   execute at the book preset and store the normalized outputs
+python -m tools.notebooks execute SLUG...   the same into _build/reproduced, leaving the stored chapters alone
+python -m tools.notebooks normalize         normalize what is stored (after editing by hand)
+python -m tools.notebooks stamp             write the repository address of _config.yml where it is needed
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib import execute, papers
+
+ROOT = Path(__file__).resolve().parent.parent
+SCOREBOARD = ROOT / "book" / "scoreboard.ipynb"
+README_FIGURE = ROOT / "book" / "figures" / "readme.png"
+#: Whose key figure the README shows.
+README_CHAPTER = "anyloss"
+
+_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+}
+BOOTSTRAP = """\
+# Installs the book's package where it is missing (in Colab, say); does nothing where it is installed.
+import importlib.metadata
+
+try:
+    importlib.metadata.version("optimization-executed")
+except importlib.metadata.PackageNotFoundError:
+    %pip install -q "optimization-executed[chapters] @ git+{url}@{ref}"
+    import lib
+
+    print("lib", lib.__version__, "from", lib.__file__)"""
+
+
+def chapters() -> list[Path]:
+    """Every chapter notebook, in the order of the book."""
+    return [papers.chapter(slug) for slug in papers.slugs()]
+
+
+def repository() -> tuple[str, str]:
+    """Address and branch or tag of the repository, as `_config.yml` gives them."""
+    entry = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    return entry["url"], entry["branch"]
+
+
+def bootstrap() -> str:
+    """The first cell of every chapter."""
+    url, ref = repository()
+    return BOOTSTRAP.format(url=url, ref=ref)
+
+
+def colab_link(chapter: Path) -> str:
+    """Where Colab opens this chapter."""
+    url, ref = repository()
+    path = url.removeprefix("https://github.com/")
+    return f"https://colab.research.google.com/github/{path}/blob/{ref}/{chapter.relative_to(ROOT).as_posix()}"
+
+
+def dumps(notebook: dict[str, Any]) -> str:
+    """A notebook as it is stored."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def lines(text: str | list[str]) -> list[str]:
+    """Text as the list of lines that the format stores."""
+    return ("".join(text)).splitlines(keepends=True)
+
+
+def normalize(notebook: dict[str, Any], name: str) -> dict[str, Any]:
+    """What is stored of a notebook: nothing that a rerun on this machine would change.
+
+    Dropped: times, papermill's and editors' metadata, injected parameters, and the machine-dependent part of what the
+    ledger emits. Kept: sources, tags, figure captions, execution counts, outputs. Cell ids follow from position.
+    """
+    kept = [c for c in notebook["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
+    return {
+        "cells": [_normal_cell(cell, f"{name.replace('_', '-')}-{index:02d}") for index, cell in enumerate(kept)],
+        "metadata": _METADATA,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _normal_cell(cell: dict[str, Any], cell_id: str) -> dict[str, Any]:
+    metadata = {key: cell["metadata"][key] for key in ("tags", "mystnb") if cell["metadata"].get(key)}
+    source = "".join(cell["source"]).rstrip("\n")
+    normal = {"cell_type": cell["cell_type"], "id": cell_id, "metadata": metadata, "source": lines(source)}
+    if cell["cell_type"] == "code":
+        normal |= {"execution_count": cell.get("execution_count"), "outputs": _normal_outputs(cell.get("outputs", []))}
+    return normal
+
+
+def _normal_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    normal: list[dict[str, Any]] = []
+    for output in outputs:
+        output = dict(output)
+        if output["output_type"] == "stream":
+            output["text"] = "".join(output["text"])
+            if normal and normal[-1].get("name") == output["name"]:
+                output["text"] = normal.pop()["text"] + output["text"]
+        if "metadata" in output:
+            output["metadata"] = {key: value for key, value in output["metadata"].items() if key != "lib"}
+        if "data" in output:
+            output["data"] = {
+                mime: "".join(entry) if isinstance(entry, list) and mime != "application/json" else entry
+                for mime, entry in output["data"].items()
+            }
+        normal.append(output)
+    return [_split(output) for output in normal]
+
+
+def _split(output: dict[str, Any]) -> dict[str, Any]:
+    """Texts as lists of lines, as Jupyter writes them; pictures stay one string."""
+    if "text" in output:
+        output["text"] = lines(output["text"])
+    if "data" in output:
+        output["data"] = {m: lines(v) if m.startswith("text/") else v for m, v in output["data"].items()}
+    return output
+
+
+def complaints(notebook: dict[str, Any]) -> list[str]:
+    """What must not be stored: errors, stderr, cells that did not run."""
+    found = []
+    for index, cell in enumerate(notebook["cells"]):
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error" or output.get("name") == "stderr":
+                text = "".join(output.get("text", [])) or output.get("evalue", "")
+                found.append(f"cell {index}: {output.get('name', 'error')}: {text.strip()[-300:]}")
+    return found
+
+
+def write(path: Path, text: str) -> None:
+    """Write beside, then rename: a killed refresh leaves the old chapter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def refresh(path: Path, store: Path, parameters: dict[str, Any] | None = None) -> str:
+    """Execute a notebook and store it normalized; returns a line that says what it cost."""
+    executed = store.with_suffix(".executed.ipynb")
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        notebook = execute.run_chapter(path, executed, parameters or {})
+    finally:
+        executed.unlink(missing_ok=True)
+    if found := complaints(notebook):
+        raise execute.ChapterFailed(f"{path.name} not stored:\n" + "\n".join(found))
+    write(store, dumps(normalize(notebook, path.stem)))
+    private = (execute.emitted(notebook) or {}).get("private", {})
+    return f"{path.stem}: {private.get('seconds', '–')} s, {private.get('peak_mb', '–')} MB"
+
+
+def key_figure(path: Path) -> tuple[bytes, dict[str, Any]] | None:
+    """The stored picture of the cell tagged ``key-figure`` (the first, if several), and its ``mystnb`` metadata."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if "key-figure" in cell["metadata"].get("tags", []):
+            for output in cell["outputs"]:
+                if picture := output.get("data", {}).get("image/png"):
+                    return base64.b64decode("".join(picture)), cell["metadata"].get("mystnb", {})
+    return None
+
+
+def stamp() -> None:
+    """Write the repository's address into every chapter, the README, pyproject.toml and CITATION.cff."""
+    url, _ = repository()
+    for path in chapters():
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            if "bootstrap" in cell["metadata"].get("tags", []):
+                cell["source"] = lines(bootstrap())
+            elif cell["cell_type"] == "markdown":
+                text = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+", colab_link(path), "".join(cell["source"]))
+                cell["source"] = lines(text)
+        write(path, dumps(normalize(notebook, path.stem)))
+    for name, pattern in {
+        "pyproject.toml": r'(?m)^(Repository = ").*(")$',
+        "CITATION.cff": r'(?m)^(repository-code: ").*(")$',
+        "README.md": r"(<!-- repository -->).*?(<!-- -->)",
+    }.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        write(ROOT / name, re.sub(pattern, rf"\g<1>{url}\g<2>", text))
+
+
+def _targets(slugs: list[str]) -> list[Path]:
+    return [papers.chapter(slug) for slug in slugs] if slugs else chapters()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.notebooks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("verb", choices=["refresh", "execute", "normalize", "stamp"])
+    parser.add_argument("slugs", nargs="*", metavar="SLUG")
+    parser.add_argument("--preset", default="book", choices=papers.PRESETS, help="of execute; stored chapters are 'book'")
+    options = parser.parse_args(argv)
+    if options.verb == "refresh" and options.preset != "book":
+        parser.error("what is stored is the book preset; use execute for another")
+    if options.verb == "stamp":
+        stamp()
+        return 0
+    if options.verb == "normalize":
+        for path in [*_targets(options.slugs), SCOREBOARD]:
+            write(path, dumps(normalize(json.loads(path.read_text(encoding="utf-8")), path.stem)))
+        return 0
+    paths = _targets(options.slugs)
+    stores = [p if options.verb == "refresh" else ROOT / "_build/reproduced" / p.relative_to(ROOT) for p in paths]
+    parameters = {} if options.preset == "book" else {"preset": options.preset}
+    failed = 0
+    with ThreadPoolExecutor(2) as pool:  # threads that wait for processes
+        for path, future in [(p, pool.submit(refresh, p, s, parameters)) for p, s in zip(paths, stores, strict=True)]:
+            try:
+                print(future.result(), flush=True)
+            except execute.ChapterFailed as error:
+                failed += 1
+                print(f"FAILED {path.stem}: {error}", file=sys.stderr, flush=True)
+    if options.verb == "refresh" and not failed:
+        print(refresh(SCOREBOARD, SCOREBOARD))
+        if figure := key_figure(papers.chapter(README_CHAPTER)):
+            README_FIGURE.parent.mkdir(exist_ok=True)
+            README_FIGURE.write_bytes(figure[0])
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
