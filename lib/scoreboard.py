@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from lib import execute, figures, papers, record
 from lib.claims import VERDICTS, show, verdict
@@ -120,4 +121,5 @@ def draw_counts(ax: Axes, per_slug: dict[str, Counter[str]]) -> None:
         left += widths
     ax.invert_yaxis()
     ax.grid(visible=False)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("claims")

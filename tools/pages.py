@@ -79,29 +79,29 @@ def _width(png: Path) -> int:
     return struct.unpack(">I", png.read_bytes()[16:20])[0]
 
 
+DATA = """\
+# Data
+
+Every data set sits behind one function of `lib.data`. It is looked for in the cache (`LIB_DATA_DIR`, by default your system's
+cache folder), then at its sources in order, and verified by its SHA-256 before it is read. A default run of any chapter needs
+nothing beyond the Python package index.
+
+{sets}
+
+## Hashes
+
+{hashes}
+"""
+
+
 def data_page() -> str:
-    """Every data set with its source, license and hash."""
-    rows = ["| data set | what it is | source | license | SHA-256 |", "|---|---|---|---|---|"]
+    """Every data set with its source, license and hashes."""
+    sets = ["| data set | what it is | source | license |", "|---|---|---|---|"]
+    hashes = ["| file | SHA-256 |", "|---|---|"]
     for entry in data.catalog():
-        rows.append(f"| `lib.data.{entry.name}` | {entry.what} | {entry.source} | {entry.license} | {_hashes(entry.sha256)} |")
-    return "\n".join(
-        [
-            "# Data",
-            "",
-            "Every data set sits behind one function of `lib.data`. It is looked for in the cache (`LIB_DATA_DIR`, by default",
-            "your system's cache folder), then at its sources in order, and verified by its SHA-256 before it is read.",
-            "A default run of any chapter needs nothing beyond the Python package index.",
-            "",
-            *rows,
-            "",
-        ]
-    )
-
-
-def _hashes(sha256: str | dict[str, str]) -> str:
-    if isinstance(sha256, dict):
-        return "<br>".join(f"{name}: `{value[:16]}…`" for name, value in sha256.items())
-    return f"`{sha256[:16]}…`" if sha256 else "part of the package"
+        sets.append(f"| `lib.data.{entry.name}` | {entry.what} | {entry.source} | {entry.license} |")
+        hashes += [f"| {entry.name}: {name} | `{value}` |" for name, value in entry.sha256.items()]
+    return DATA.format(sets="\n".join(sets), hashes="\n".join(hashes))
 
 
 def costs_page() -> str:

@@ -102,7 +102,7 @@ plt.show()
 # %% [markdown]
 # ## What the paper claims
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 ledger.table()
 
 # %% [markdown]
@@ -126,10 +126,10 @@ ledger.measure("C1", value=0.0)  # TODO
 # %% [markdown]
 # ## Full-scale runs
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 config.scale_table()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 scoreboard.recorded_table("{slug}")
 
 # %% [markdown]
@@ -140,7 +140,7 @@ scoreboard.recorded_table("{slug}")
 # %% [markdown]
 # ## What was reproduced
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 ledger.report()
 
 # %% [markdown]

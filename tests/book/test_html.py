@@ -69,7 +69,7 @@ def test_pages_show_no_error_and_no_raw_markup(page):
     for tag in body.select("pre, code"):
         tag.extract()
     text = body.get_text()
-    assert not re.search(r"\{(glue|cite|numref|eq)[:}]|:::|\*\*\w[^*]*\*\*", text)
+    assert not re.search(r"\{(glue|cite|numref|eq)[:}]|:::|\*\*\w[^*\n]*\*\*|\|---", text)
 
 
 def test_launch_button_opens_the_chapter_in_colab():

@@ -92,7 +92,7 @@ def test_parameters_are_few_plain_and_explained(slug, notebook):
 
 
 def test_tags_are_known(notebook):
-    allowed = {"bootstrap", "parameters", "hide-input", "hide-cell", "key-figure"}
+    allowed = {"bootstrap", "parameters", "hide-input", "remove-input", "hide-cell", "key-figure"}
     assert set().union(*(tags(cell) for cell in notebook["cells"])) <= allowed
 
 

