@@ -430,6 +430,17 @@ def test_keel_through_the_real_wheel(cache: Path) -> None:
 
 
 @pytest.mark.network
+def test_sachs_through_the_real_wheel(cache: Path) -> None:
+    X, names, adjacency = lib.data.sachs()
+    assert X.shape == (7466, 11)
+    np.testing.assert_allclose(X[0, :3], [26.4, 13.2, 8.82])
+    assert adjacency.sum() == 18
+    assert adjacency[names.index("praf"), names.index("pmek")] == 1
+    assert adjacency[names.index("pmek"), names.index("praf")] == 0
+    assert lib.data.used()["sachs"]
+
+
+@pytest.mark.network
 def test_keel_names_and_special_sets(cache: Path, offline: None, keel_wheel: bytes) -> None:
     put(cache, "keel", KEEL_WHEEL.name, keel_wheel)
     with zipfile.ZipFile(io.BytesIO(keel_wheel)) as archive:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
 from .formats import read_idx, read_keel, unpickle_arrays, write_idx
 from .keel_sets import KEEL_NAMES
-from .table import KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
+from .table import CDT_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
 
 __all__ = [
     "DataSet",
@@ -35,6 +35,7 @@ __all__ = [
     "keel",
     "keel_names",
     "mnist",
+    "sachs",
     "used",
     "wine",
 ]
@@ -149,6 +150,43 @@ def fashion_mnist(split: Split = "train") -> tuple[Bytes, Bytes]:
     files = TABLE["fashion_mnist"].pick(*(f"{name}.gz" for name in _idx_names(split)))
     _, data = obtain("fashion_mnist", files)
     return _labeled_images(f"fashion_mnist/{split}", data)
+
+
+def sachs() -> tuple[Floats, list[str], Ints]:
+    """Protein signaling in single cells (Sachs et al. 2005): raw intensities, names, consensus graph.
+
+    Returns
+    -------
+    X : float64, shape (7466, 11)
+        One row per cell.
+    names : list of 11 protein names, as in the columns of X
+    adjacency : int64, shape (11, 11)
+        1 at (i, j) where protein i is held to influence protein j; 18 edges.
+
+    Raises
+    ------
+    DataUnavailableError
+        No verified copy of the wheel could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> X, names, adjacency = lib.data.sachs()
+    >>> X.shape, int(adjacency.sum())
+    ((7466, 11), 18)
+    """
+    _, [wheel] = obtain("sachs", (CDT_WHEEL,))
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        table, edges = (archive.read(f"cdt/data/resources/cyto_full_{part}.csv").decode() for part in ("data", "target"))
+    header, *rows = table.split()
+    names = header.split(",")
+    X = np.array([row.split(",") for row in rows], dtype=np.float64)
+    adjacency = np.zeros((len(names), len(names)), dtype=np.int64)
+    for line in edges.replace('"', "").split()[1:]:
+        cause, effect = line.split(",")
+        adjacency[names.index(cause), names.index(effect)] = 1
+    _loaded("sachs", X, adjacency)
+    return X, names, adjacency
 
 
 def breast_cancer() -> tuple[Floats, Ints]:

