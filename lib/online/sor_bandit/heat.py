@@ -1,0 +1,238 @@
+"""The simulation of the paper: a two-dimensional heat equation whose diffusion changes with time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from scipy.fft import dstn
+
+from lib.online.sor_bandit.instances import laplacian
+from lib.online.sor_bandit.kernels import Counts, ssor_pcg_cost_table
+from lib.online.sor_bandit.solvers import Array
+
+
+def bump(points: ArrayLike, center: ArrayLike, radius: float) -> Array:
+    """Smooth bump ``exp(1 - 1 / (1 - |x - center|^2 / radius^2))``, zero outside the disc, 1 at its center.
+
+    Parameters
+    ----------
+    points : array, shape (n, 2)
+    center : array, shape (2,)
+    radius : float
+
+    Returns
+    -------
+    array, shape (n,)
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit import bump
+    >>> bump([[0.5, 0.5], [0.9, 0.5]], [0.5, 0.5], 0.25)
+    array([1., 0.])
+    """
+    squared = ((np.asarray(points, dtype=np.float64) - np.asarray(center)) ** 2).sum(axis=-1) / radius**2
+    inside = squared < 1.0
+    values = np.zeros(len(squared))
+    values[inside] = np.exp(1.0 - 1.0 / (1.0 - squared[inside]))
+    return values
+
+
+def paper_coefficient(t: float) -> float:
+    """Diffusion coefficient ``max(0.1 sin 2 pi t, -10 sin 2 pi t)``, in [0, 10]: slow half a period, fast the other half."""
+    return float(max(0.1 * np.sin(2.0 * np.pi * t), -10.0 * np.sin(2.0 * np.pi * t)))
+
+
+def paper_forcing(t: float, points: Array) -> Array:
+    """A bump of height 32 and radius 1/8 that circles the center of the square eight times per unit of time."""
+    angle = 16.0 * np.pi * t
+    return 32.0 * bump(points, [0.5 + np.cos(angle) / 4.0, 0.5 + np.sin(angle) / 4.0], 0.125)
+
+
+def paper_initial(points: Array) -> Array:
+    """A bump of height 1 and radius 1/4 at the center."""
+    return bump(points, [0.5, 0.5], 0.25)
+
+
+class HeatEquation2D:
+    """Crank-Nicolson steps of ``u_t = a(t) Laplace(u) + f`` on the unit square with zero boundary, one linear system each.
+
+    An iterator over ``(A, b, context)``: ``A = I - C L``, ``b = (I + C L) u + dt f`` with C and f at the middle of the step,
+    context the coefficient a at its *start*. Hand the solution back by `advance`; when the next system is asked for without it,
+    the step is finished with the exact solution.
+
+    Parameters
+    ----------
+    nx : int
+        Cells per side; ``n = (nx - 1)**2`` unknowns. Default 25 (the paper: 25, 50, 100, 200, 400).
+    dt : float
+        Time step, default 1e-3 (the paper's value).
+    coefficient : callable, optional
+        ``a(t) >= 0``; default `paper_coefficient`.
+    forcing : callable, optional
+        ``f(t, points)`` with points (n, 2), returns (n,); default `paper_forcing`.
+    initial : callable, optional
+        ``u(points)`` at t = 0; default `paper_initial`.
+    stop_time : float
+        End of the simulation, default 5 (the paper's value: 5000 steps).
+
+    Attributes
+    ----------
+    u : array, shape (n,)
+        Current solution: the warm start of the next solve.
+    t : float
+    step, n_steps : int
+    points : array, shape (n, 2)
+
+    Raises
+    ------
+    ValueError
+        nx below 2, dt or stop_time not positive, a negative coefficient.
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit import HeatEquation2D, ssor_pcg
+    >>> heat = HeatEquation2D(nx=10, dt=1e-3)
+    >>> A, b, context = next(heat); heat.advance(ssor_pcg(A, b, 1.3, x0=heat.u).x)
+
+    Source: Khodak et al. (2024), heat-equation experiments.
+    """
+
+    def __init__(
+        self,
+        nx: int = 25,
+        dt: float = 1e-3,
+        coefficient: Callable[[float], float] | None = None,
+        forcing: Callable[[float, Array], Array] | None = None,
+        initial: Callable[[Array], Array] | None = None,
+        *,
+        stop_time: float = 5.0,
+    ) -> None:
+        if int(nx) != nx or nx < 2:
+            raise ValueError(f"nx must be an integer of at least 2, got {nx}")
+        if not (dt > 0.0 and stop_time > 0.0 and np.isfinite(dt) and np.isfinite(stop_time)):
+            raise ValueError(f"dt and stop_time must be positive, got {dt} and {stop_time}")
+        self.nx, self.dt, self.n = int(nx), float(dt), (int(nx) - 1) ** 2
+        self.n_steps = max(1, round(stop_time / dt))
+        self.coefficient = paper_coefficient if coefficient is None else coefficient
+        self.forcing = paper_forcing if forcing is None else forcing
+        self.initial = paper_initial if initial is None else initial
+        side = np.arange(1, self.nx) / self.nx
+        self.points: Array = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+        # 4 I - S - S^T: the negative Laplacian times h^2, with eigenvalues known from the sine transform.
+        self._stencil = laplacian(self.nx - 1)
+        modes = 4.0 * np.sin(0.5 * np.pi * side) ** 2
+        self._eigenvalues = modes[:, None] + modes[None, :]
+        rows = np.repeat(np.arange(self.n), np.diff(self._stencil.indptr))
+        self._on_diagonal = self._stencil.indices == rows
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the initial state, for example to run another policy."""
+        self.step = 0
+        self.u: Array = np.asarray(self.initial(self.points), dtype=np.float64)
+        self._b: Array | None = None
+
+    @property
+    def t(self) -> float:
+        """Time at the start of the current step."""
+        return self.step * self.dt
+
+    def __len__(self) -> int:
+        return self.n_steps
+
+    def __iter__(self) -> Iterator[tuple[sp.csr_array, Array, float]]:
+        return self
+
+    def strength(self) -> float:
+        """The scalar of the step: ``A = I + strength * (4 I - S - S^T)``, ``strength = a dt / (2 h^2)`` at the half step."""
+        a = float(self.coefficient(self.t + 0.5 * self.dt))
+        if not (np.isfinite(a) and a >= 0.0):
+            raise ValueError(f"the diffusion coefficient must be finite and nonnegative, got {a} at t = {self.t}")
+        return 0.5 * a * self.dt * self.nx**2
+
+    def __next__(self) -> tuple[sp.csr_array, Array, float]:
+        if self._b is not None:
+            self.advance(self.exact_solution())
+        if self.step >= self.n_steps:
+            raise StopIteration
+        b = self.right_hand_side()
+        data = self.strength() * self._stencil.data
+        data[self._on_diagonal] += 1.0
+        A = sp.csr_array((data, self._stencil.indices, self._stencil.indptr), shape=self._stencil.shape)
+        return A, b, float(self.coefficient(self.t))
+
+    def right_hand_side(self) -> Array:
+        """``b`` of the current step, shape (n,)."""
+        half = self.t + 0.5 * self.dt
+        forcing = np.asarray(self.forcing(half, self.points), dtype=np.float64)
+        self._b = self.u - self.strength() * (self._stencil @ self.u) + self.dt * forcing
+        return self._b
+
+    def exact_solution(self) -> Array:
+        """Solution of the current system by the sine transform, which diagonalizes A."""
+        b = self.right_hand_side() if self._b is None else self._b
+        spectrum = dstn(b.reshape(self._eigenvalues.shape), type=1, norm="ortho")
+        return dstn(spectrum / (1.0 + self.strength() * self._eigenvalues), type=1, norm="ortho").ravel()
+
+    def advance(self, u: ArrayLike) -> None:
+        """Finish the step with the solution `u` of shape (n,) of its system."""
+        solution = np.array(u, dtype=np.float64)
+        if solution.shape != (self.n,) or not np.isfinite(solution).all():
+            raise ValueError(f"u must be finite and have shape ({self.n},), got shape {solution.shape}")
+        self.u, self._b = solution, None
+        self.step += 1
+
+
+def heat_cost_table(
+    simulation: HeatEquation2D,
+    grid: ArrayLike | None,
+    n_rounds: int | None = None,
+    *,
+    tol: float = 1e-8,
+    max_iter: int = 10_000,
+) -> dict[str, Array | Counts]:
+    """SSOR-CG counts of every step at every relaxation parameter, each started from the exact solution before.
+
+    A policy that solves to `tol` follows the exact trajectory up to that tolerance, so replaying this table gives the counts of
+    the simulation it would have run (they differ by one iteration now and then).
+
+    Parameters
+    ----------
+    simulation : HeatEquation2D
+        Is run forward from its current state.
+    grid : array, shape (d,), or None
+        None counts conjugate gradients without a preconditioner.
+    n_rounds : int, optional
+        Number of steps T, default to the end.
+    tol, max_iter
+        As in `ssor_pcg`.
+
+    Returns
+    -------
+    dict
+        ``costs`` int (T, d) and ``contexts`` (T,).
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit import HeatEquation2D, heat_cost_table
+    >>> heat_cost_table(HeatEquation2D(nx=10), [1.0, 1.5], 5)["costs"].shape
+    (5, 2)
+    """
+    left = simulation.n_steps - simulation.step
+    rounds = left if n_rounds is None else min(int(n_rounds), left)
+    contexts, strengths, costs = np.empty(rounds), np.empty(rounds), []
+    # In pieces: all states of a fine grid at once would fill the memory.
+    piece = max(1, 2_000_000 // simulation.n)
+    for first in range(0, rounds, piece):
+        steps = range(first, min(first + piece, rounds))
+        starts, rights = np.empty((len(steps), simulation.n)), np.empty((len(steps), simulation.n))
+        for row, t in enumerate(steps):
+            contexts[t], strengths[t] = simulation.coefficient(simulation.t), simulation.strength()
+            starts[row], rights[row] = simulation.u, simulation.right_hand_side()
+            simulation.advance(simulation.exact_solution())
+        links = strengths[steps.start : steps.stop]
+        costs.append(ssor_pcg_cost_table(1.0 + 4.0 * links, links, rights, grid, x0=starts, tol=tol, max_iter=max_iter))
+    return {"costs": np.concatenate(costs), "contexts": contexts}
