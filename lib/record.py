@@ -69,13 +69,14 @@ def code_hash(slug: str) -> str:
     """Hash of everything in this project that can change a chapter's numbers.
 
     The chapter's code cells, its module, and the shared rooms that these import (directly or not), as syntax trees without
-    docstrings: comments and text do not count. The values of the ``parameters`` cell do not count either (see `Run.key`).
+    docstrings: comments and text do not count. Nor do cells that only draw, format or solve an exercise (hidden cells
+    without a word to the ledger), and the values of the ``parameters`` cell (see `Run.key`).
     """
     cells = json.loads(papers.chapter(slug).read_text(encoding="utf-8"))["cells"]
     code = [
         "".join(line for line in "".join(cell["source"]).splitlines(keepends=True) if line[:1] not in "%!")
         for cell in cells
-        if cell["cell_type"] == "code" and not {"parameters", "bootstrap"} & set(cell["metadata"].get("tags", []))
+        if cell["cell_type"] == "code" and _can_change_a_number(cell)
     ]
     trees = [ast.parse(text) for text in code]
     parts = [_stripped(tree) for tree in trees]
@@ -83,6 +84,12 @@ def code_hash(slug: str) -> str:
     for tree in trees:
         _follow(tree, seen)
     return _digest(*parts, *(seen[name] for name in sorted(seen)))
+
+
+def _can_change_a_number(cell: dict[str, Any]) -> bool:
+    tags = set(cell["metadata"].get("tags", []))
+    hidden = tags & {"hide-input", "remove-input", "hide-cell"}
+    return not tags & {"parameters", "bootstrap"} and (not hidden or "ledger." in "".join(cell["source"]))
 
 
 def _stripped(tree: ast.Module) -> str:

@@ -204,7 +204,13 @@ def test_code_hash_sees_code_and_not_comments(tmp_path, monkeypatch):
     code[0]["source"] = ["# a comment\n", *code[0]["source"]]
     assert rehash() == before
     code[0]["source"] = ["import math\n", *code[0]["source"]]
-    assert rehash() != before
+    changed = rehash()
+    assert changed != before
+    drawing = {"cell_type": "code", "metadata": {"tags": ["hide-input"]}, "source": ["plt.plot(x)"], "outputs": []}
+    notebook["cells"].append(drawing)
+    assert rehash() == changed
+    drawing["source"] = ["ledger.measure('C1', value=1)"]
+    assert rehash() != changed
 
 
 def test_a_worker_with_other_code_refuses(monkeypatch):

@@ -152,7 +152,7 @@ def write(path: Path, text: str) -> None:
 
 def refresh(path: Path, store: Path, parameters: dict[str, Any] | None = None) -> str:
     """Execute a notebook and store it normalized; returns a line that says what it cost."""
-    executed = store.with_suffix(".executed.ipynb")
+    executed = ROOT / "_build" / "executed" / path.name
     executed.parent.mkdir(parents=True, exist_ok=True)
     try:
         notebook = execute.run_chapter(path, executed, parameters or {})
