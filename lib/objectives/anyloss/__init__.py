@@ -32,7 +32,7 @@ g_t, g_h      ``g_pos``, ``g_pos + g_neg``    (d,)          gradients of TP and 
 
 Rooms: `functional` (pure formulas), `losses` (``nn.Module``), `perceptron` (the single-layer perceptron and its
 scikit-learn estimator), `network` (the small network), `evaluation` (metrics, thresholds, comparisons), `protocol`
-(cross-validation), `datasets` (the two data sets that can be rebuilt exactly or almost).
+(cross-validation), `datasets` (the two data sets that can be rebuilt exactly or almost), `comparison` (rivals).
 """
 
 from lib.objectives.anyloss import functional

@@ -121,17 +121,17 @@ def _confusion_rows(A: Array, rejected: Array, m: int) -> Confusion:
 def _slopes_of_rows(objectives: Sequence[Objective]) -> Callable[[Confusion], tuple[Array, Array]]:
     """Slopes of K scores at once: one evaluation per distinct score, whatever their beta."""
     scores = [functional.canonical_score(o.score, o.beta) for o in objectives]
-    groups: dict[Any, list[int]] = {}
-    for row, (score, _) in enumerate(scores):
-        groups.setdefault(score, []).append(row)
     beta = np.array([b for _, b in scores])
+    members: dict[Any, list[int]] = {}
+    for row, (score, _) in enumerate(scores):
+        members.setdefault(score, []).append(row)
+    groups = [(score, rows, beta[rows]) for score, rows in members.items()]
 
     def slopes(cells: Confusion) -> tuple[Array, Array]:
-        slope_tp, slope_fp = np.empty(len(beta)), np.empty(len(beta))
-        for score, rows in groups.items():
-            chosen = Confusion(*(cell[rows] for cell in cells))
-            slope_tp[rows], slope_fp[rows] = functional.score_slopes(score, chosen, beta[rows])
-        return slope_tp, slope_fp
+        stacked, out = np.array(cells), np.empty((2, len(beta)))
+        for score, rows, b in groups:
+            out[:, rows] = functional.score_slopes(score, Confusion(*stacked[:, rows]), b)
+        return out[0], out[1]
 
     return slopes
 

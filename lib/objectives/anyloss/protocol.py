@@ -65,7 +65,7 @@ def resample(X: ArrayLike, y: ArrayLike, how: str, ratio: float = 0.2, seed: int
     """
     X, positive = np.asarray(X, dtype=np.float64), functional.check_target(y)
     counts = np.array([np.count_nonzero(~positive), np.count_nonzero(positive)])
-    if counts.min() >= ratio * counts.max():
+    if counts.min() >= int(ratio * counts.max()):  # imbalanced-learn refuses to add less than one sample
         return X, positive
     module, name = RESAMPLERS[how]
     sampler = getattr(require_package(module, "imbalanced-learn"), name)(sampling_strategy=ratio, random_state=seed)
