@@ -39,7 +39,7 @@ serve: book ## Show the book on http://localhost:8000
 
 test: env lint book ## Everything that must hold before a change lands
 	$(PY) -m pytest -n 2 -q
-	$(NBVAL) book
+	$(NBVAL) $$($(PY) -m tools.notebooks list)
 
 lint: env
 	$(VENV)/bin/ruff check .
@@ -50,7 +50,7 @@ unit: env ## Only the unit tests (under two minutes)
 	$(PY) -m pytest -n 2 -q -m "not book and not network"
 
 nbval: env ## Execute the stored chapters (or CHAPTER) and compare their outputs
-	$(NBVAL) $(if $(CHAPTER),$$(ls book/*/$(CHAPTER).ipynb),book)
+	$(NBVAL) $$($(PY) -m tools.notebooks list $(CHAPTER))
 
 reproduce: env ## Execute chapters afresh into _build/reproduced and show them: [CHAPTER=slug] [PRESET=book]
 	$(PY) -m tools.notebooks execute $(CHAPTER) --preset $(PRESET)

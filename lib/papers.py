@@ -48,8 +48,10 @@ def is_checkout() -> bool:
 
 
 def slugs() -> dict[str, str]:
-    """Slug -> part of every paper that has a sheet, in the order of the book."""
-    return {path.stem: part for part in PARTS for path in sorted((root() / "book" / part).glob("*.yml"))}
+    """Slug -> part of every paper whose chapter stands in `_toc.yml`, in the order of the book; others are drafts."""
+    chapters = (root() / "_toc.yml").read_text(encoding="utf-8").split()
+    sheets = {path.stem: part for part in PARTS for path in sorted((root() / "book" / part).glob("*.yml"))}
+    return {slug: part for slug, part in sheets.items() if f"book/{part}/{slug}" in chapters}
 
 
 def part_of(slug: str) -> str:

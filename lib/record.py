@@ -33,7 +33,7 @@ from lib import execute, papers
 
 #: Rooms that cannot change a number: editing them leaves recorded runs valid. (`claims` decides verdicts, which are decided
 #: again from the stored values whenever they are shown; a record holds the hashes of the data it saw.)
-_NUMBERLESS = {"lib", *(f"lib.{room}" for room in "claims data execute figures papers record scoreboard".split())}
+_NUMBERLESS = {"lib", *(f"lib.{room}" for room in ["claims", "data", "execute", "figures", "papers", "record", "scoreboard"])}
 _VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 
 

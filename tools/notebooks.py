@@ -203,7 +203,7 @@ def _targets(slugs: list[str]) -> list[Path]:
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.notebooks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("verb", choices=["refresh", "execute", "normalize", "stamp"])
+    parser.add_argument("verb", choices=["refresh", "execute", "normalize", "stamp", "list"])
     parser.add_argument("slugs", nargs="*", metavar="SLUG")
     parser.add_argument("--preset", default="book", choices=papers.PRESETS, help="of execute; stored chapters are 'book'")
     options = parser.parse_args(argv)
@@ -211,6 +211,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("what is stored is the book preset; use execute for another")
     if options.verb == "stamp":
         stamp()
+        return 0
+    if options.verb == "list":
+        print("\n".join(str(path.relative_to(ROOT)) for path in [*_targets(options.slugs), SCOREBOARD]))
         return 0
     if options.verb == "normalize":
         for path in [*_targets(options.slugs), SCOREBOARD]:

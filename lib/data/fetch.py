@@ -29,9 +29,9 @@ def cache_dir() -> Path:
     named = os.environ.get("LIB_DATA_DIR")
     if named:
         return Path(named).expanduser()
-    import pooch
+    import platformdirs  # not pooch.os_cache: importing pooch makes tqdm complain in a kernel without widgets
 
-    return Path(pooch.os_cache("optimization-executed"))
+    return Path(platformdirs.user_cache_dir("optimization-executed"))
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ class Url:
 
     def fetch(self, name: str, part: Path) -> Path:
         """Download into ``part``; OSError (`requests` exceptions are) when the server does not deliver."""
-        import pooch
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm's, in a kernel without widgets
+            import pooch
 
         # obtain() checks the hash, so pooch.retrieve, which also logs to stderr (no chapter may), is not needed
         pooch.HTTPDownloader(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))(self.url, str(part / name), None)

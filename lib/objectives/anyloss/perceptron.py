@@ -168,10 +168,14 @@ def _sol_residual(objectives: Sequence[Objective], n: int, m: int) -> _Residual:
     def residual(Z: Array) -> None:
         p = _sigmoid_(Z)
         u = np.clip((p - mu) / delta, -1.0, 1.0)
-        F = (1 + u + np.sin(np.pi * u) / np.pi) / 2
+        half = u.copy()  # sin(pi u / 2): one sine for both functions below, and none where u is clipped
+        inside = np.abs(u) < 1
+        half[inside] = np.sin(np.pi / 2 * u[inside])
+        density = 1 - half * half  # times delta: (1 + cos(pi u)) / 2; 0 outside [mu - delta, mu + delta]
+        F = (1 + u) / 2 + half * np.sqrt(density) / np.pi  # (1 + u + sin(pi u) / pi) / 2
         slope_tp, slope_fp = slopes(_confusion_rows(F, 1 - F, m))
         p *= 1 - p
-        p *= (1 + np.cos(np.pi * u)) / 2  # delta * density; 0 outside [mu - delta, mu + delta]
+        p *= density
         _scale_(p, m, -slope_tp[:, None] / delta, -slope_fp[:, None] / delta)
 
     return residual

@@ -1,0 +1,1 @@
+"""Beyond backpropagation."""

@@ -1,0 +1,1 @@
+"""Test problems that several papers share."""

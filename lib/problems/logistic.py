@@ -1,0 +1,132 @@
+"""Two-class logistic regression, for one weight vector or many at once (torch, float64 unless X says otherwise)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.optimize import OptimizeResult, linprog
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+class LogisticRegression:
+    """Mean logistic loss ``f(w) = mean_i log(1 + exp(-s_i x_i.w)) + l2/2 ||w||^2`` with s_i = 2 y_i - 1.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d)
+        Finite numbers. float32 input stays float32; everything else becomes float64.
+    y : array_like, shape (n,)
+        Classes 0 and 1, both present.
+    l2 : float
+        Weight of the quadratic penalty (of every weight, the intercept too), not negative.
+    standardize : bool
+        Give each column mean 0 and standard deviation 1 (constant columns become 0).
+    intercept : bool
+        Append a column of ones.
+
+    Attributes
+    ----------
+    X : Tensor, shape (n, dim)
+    y : Tensor, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not match, numbers that are not finite, other classes than 0 and 1, only one class, or l2 < 0.
+
+    Notes
+    -----
+    ``w`` has shape (..., dim); ``rows`` of a minibatch have shape (..., B), where the leading axes are those of ``w`` without
+    the last one of them: w (S, R, dim) with rows (S, B) gives each of the S minibatches to R weight vectors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.problems.logistic import LogisticRegression
+    >>> problem = LogisticRegression([[0.0], [1.0]], [0, 1])
+    >>> round(problem.loss(torch.zeros(2, dtype=torch.float64)).item(), 4)
+    0.6931
+    """
+
+    def __init__(self, X: ArrayLike, y: ArrayLike, l2: float = 0.0, standardize: bool = True, intercept: bool = True) -> None:
+        columns, classes = np.asarray(X), np.asarray(y)
+        columns = columns if columns.dtype == np.float32 else columns.astype(np.float64)
+        if columns.ndim != 2 or classes.shape != columns.shape[:1]:
+            raise ValueError(f"X must have shape (n, d) and y (n,), got {columns.shape} and {classes.shape}")
+        if not np.isfinite(columns).all():
+            raise ValueError("X must be finite")
+        if set(np.unique(classes).tolist()) != {0, 1}:
+            raise ValueError(f"y must hold the classes 0 and 1, both, got {np.unique(classes)[:5].tolist()}")
+        if not (np.isfinite(l2) and l2 >= 0):
+            raise ValueError(f"l2 must not be negative, got {l2}")
+        if standardize:
+            scale = columns.std(axis=0)
+            columns = (columns - columns.mean(axis=0)) / np.where(scale > 0, scale, 1).astype(columns.dtype)
+        if intercept:
+            columns = np.column_stack([columns, np.ones(len(columns), dtype=columns.dtype)])
+        self.X, self.y, self.l2 = torch.from_numpy(columns), torch.from_numpy(classes.astype(columns.dtype)), float(l2)
+
+    @property
+    def dim(self) -> int:
+        """Number of weights."""
+        return self.X.shape[1]
+
+    def _batch(self, w: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, classes with an axis for the weight vectors, and logits (..., B)."""
+        if w.shape[-1:] != (self.dim,):
+            raise ValueError(f"w must have shape (..., {self.dim}), got {tuple(w.shape)}")
+        if rows is None:
+            return self.X, self.y, w @ self.X.T
+        X, y = self.X[rows], self.y[rows]
+        if w.ndim == 1:
+            return X, y, X @ w
+        return X, y.unsqueeze(-2), w @ X.mT
+
+    def loss(self, w: Tensor, rows: Tensor | None = None) -> Tensor:
+        """f(w), shape (...): of all rows or of a minibatch."""
+        _, y, logits = self._batch(w, rows)
+        return (softplus(logits) - y * logits).mean(-1) + self.l2 / 2 * w.square().sum(-1)
+
+    def gradient(self, w: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Gradient of `loss`, shape (..., dim)."""
+        X, y, logits = self._batch(w, rows)
+        return (torch.sigmoid(logits) - y) @ X / X.shape[-2] + self.l2 * w
+
+    def hessian(self, w: Tensor) -> Tensor:
+        """Hessian of `loss` over all rows, shape (..., dim, dim)."""
+        p = torch.sigmoid(self._batch(w, None)[2])
+        curvature = (self.X.T * (p * (1 - p)).unsqueeze(-2)) @ self.X / len(self.X)
+        return curvature + self.l2 * torch.eye(self.dim, dtype=self.X.dtype)
+
+    def smoothness(self) -> float:
+        """Lipschitz constant of the gradient: largest eigenvalue of X'X/(4n), plus l2."""
+        return float(torch.linalg.eigvalsh(self.X.T @ self.X)[-1]) / (4 * len(self.X)) + self.l2
+
+    def minimum(self, tolerance: float = 1e-10, max_iter: int = 100) -> OptimizeResult:
+        """Minimizer by Newton's method with step halving: ``x`` (Tensor, (dim,)), ``fun``, ``nit``, ``success``.
+
+        Without penalty and with separable classes there is none: the iterations then end without success.
+        """
+        w = torch.zeros(self.dim, dtype=self.X.dtype)
+        ridge = 1e-12 * torch.eye(self.dim, dtype=self.X.dtype)
+        for iteration in range(max_iter):
+            g = self.gradient(w)
+            if g.norm() <= tolerance:
+                return OptimizeResult(x=w, fun=float(self.loss(w)), nit=iteration, success=True)
+            direction, step = torch.linalg.lstsq(self.hessian(w) + ridge, g[:, None]).solution[:, 0], 1.0
+            while self.loss(w - step * direction) > self.loss(w) and step > 1e-8:
+                step /= 2
+            w = w - step * direction
+        return OptimizeResult(x=w, fun=float(self.loss(w)), nit=max_iter, success=False)
+
+    def is_separable(self) -> bool:
+        """Whether some w classifies every row rightly, so that the loss without penalty has infimum 0 (a linear program)."""
+        signed = self.X.double() * (2 * self.y.double() - 1)[:, None]
+        total = -signed.sum(0).numpy()
+        result: Any = linprog(total, A_ub=-signed.numpy(), b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
+        # sum of margins > 0 with none negative: separable in the weak sense, which is enough for an unbounded minimizer
+        return bool(result.fun < -1e-9)

@@ -1,0 +1,177 @@
+"""The rivals of TOPO, models other than least squares, and scikit-learn's own checks of the estimator."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from lib import experiment
+from lib.constrained import topo_swaps as topo
+from lib.problems import dags
+
+
+def instance(d, k, seed, n=1000):
+    W = dags.simulate_weights(dags.simulate_dag(d, k * d, "ER", seed), seed=seed + 100)
+    return W, dags.simulate_sem(W, n, seed=seed + 200)
+
+
+#: The parameter `score` (the paper's word) is taken for the method of that name.
+NAMED_SCORE = ["check_fit_score_takes_y", "check_n_features_in_after_fitting", "check_pipeline_consistency"]
+
+
+@parametrize_with_checks(
+    [topo.TOPO(random_state=0)], expected_failed_checks=lambda _: dict.fromkeys(NAMED_SCORE, "`score` is no method")
+)
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+def test_notears_finds_small_graphs_and_ends_nearly_acyclic():
+    W, X = instance(6, 1, 1)
+    found = topo.notears_linear(X)
+    assert np.trace(expm(found * found)) - 6 <= 1e-8
+    assert topo.shd(abs(found) >= 0.3, W) == 0
+    penalized = topo.notears_linear(X, lam=0.1)
+    assert abs(penalized).sum() < abs(found).sum()
+    cut = topo.notears_linear(X, threshold=0.3)
+    np.testing.assert_array_equal(cut, np.where(abs(found) < 0.3, 0.0, found))
+
+
+def test_nofears_ends_at_a_kkt_point_that_keeps_the_edges():
+    W, X = instance(12, 2, 1)
+    S = topo.second_moments(X)
+    reversed_edges = W.T
+    repaired = topo.nofears(S, reversed_edges)
+    assert np.all(repaired[reversed_edges != 0] != 0)
+    assert dags.is_dag(repaired)
+    assert topo.kkt_violation(repaired, topo.score_and_gradient(S, repaired)[1], tol=0.0) <= 1e-7
+    # A KKT point, yet not a good one: the edges that it was given still point backward.
+    assert topo.score_and_gradient(S, repaired)[0] > topo.order_score(S, dags.topological_order(W)) + 0.1
+
+
+@pytest.mark.slow
+def test_golem_finds_a_small_graph():
+    W, X = instance(5, 1, 2)
+    assert topo.shd(topo.golem_ev(X, n_steps=5000, threshold=0.3), W) == 0
+
+
+@pytest.mark.slow
+def test_dagma_leaves_its_input_alone_and_repeats_itself(capfd):
+    pytest.importorskip("dagma")
+    W, X = instance(5, 1, 3)
+    kept = X.copy()
+    options = {"warm_iter": 2000, "max_iter": 4000, "lr": 0.003}
+    first, second = (topo.dagma_linear(X, **options) for _ in range(2))
+    np.testing.assert_array_equal(X, kept)
+    np.testing.assert_array_equal(first, second)
+    assert topo.shd(abs(first) >= 0.3, W) == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_missing_dagma_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dagma.linear", None)
+    with pytest.raises(ModuleNotFoundError, match="needs the package 'dagma'"):
+        topo.dagma_linear(np.random.default_rng(0).normal(size=(10, 3)))
+
+
+def test_negative_penalties_are_named():
+    with pytest.raises(ValueError, match="lam and threshold must not be negative, got -1"):
+        topo.notears_linear(np.random.default_rng(0).normal(size=(10, 3)), lam=-1)
+    with pytest.raises(ValueError, match="weights of a DAG"):
+        topo.nofears(np.eye(2), [[0, 1], [1, 0]])
+
+
+# ------------------------------------------------------------------------------------------------------------- other models
+
+
+def least_squares(X, y):
+    coef = np.linalg.lstsq(X, y, rcond=None)[0] if X.shape[1] else np.empty(0)
+    return 0.5 * float(np.mean((y - X @ coef) ** 2)), coef
+
+
+@pytest.mark.parametrize("swap", ["greedy", "first"])
+def test_any_regression_takes_the_same_path_as_least_squares(swap):
+    _, X = instance(8, 2, 4)
+    X = X - X.mean(axis=0)
+    start = np.random.default_rng(4).permutation(8)
+    model = topo.ColumnModel(X, least_squares)
+    general = topo.topological_swaps(None, start, 10, 28, swap=swap, refit=model)
+    special = topo.topological_swaps(topo.second_moments(X), start, 10, 28, swap=swap)
+    np.testing.assert_array_equal(general.order, special.order)
+    assert general.nfev == special.nfev
+    np.testing.assert_allclose(general.history["score"], special.history["score"], rtol=1e-10)
+    np.testing.assert_allclose(general.weights, special.weights, atol=1e-9)
+    assert model.n_regressions < 8 * general.nfev
+
+
+def test_estimator_takes_a_regression():
+    _, X = instance(5, 1, 5)
+    X = X - X.mean(axis=0)
+    model = topo.TOPO(score=least_squares, init=np.arange(5)).fit(X)
+    assert model.score_ == pytest.approx(topo.TOPO(init=np.arange(5)).fit(X).score_, rel=1e-10)
+
+
+def test_logistic_columns_find_the_neighbors_of_a_binary_chain():
+    W = np.array([[0, 3.0, 0], [0, 0, -3.0], [0, 0, 0]])
+    X = dags.simulate_binary_sem(W, 4000, seed=0)
+    run = topo.topological_swaps(None, [2, 1, 0], refit=topo.ColumnModel(X, topo.logistic_column))
+    assert np.all(np.diff(run.history["score"]) < 0)
+    np.testing.assert_array_equal(run.order, [0, 1, 2])
+    # (no intercepts: the reverse direction fits worse, since P(x = 1) is not one half there)
+    assert run.weights[0, 1] > 1 > run.weights[0, 2]
+
+
+def test_fourier_columns_turn_a_nonlinear_pair():
+    x = np.random.default_rng(0).normal(size=2000)
+    X = np.c_[x, x**2 + 0.3 * np.random.default_rng(1).normal(size=2000)]
+    run = topo.topological_swaps(None, [1, 0], refit=topo.ColumnModel(X, topo.FourierColumn()))
+    np.testing.assert_array_equal(run.order, [0, 1])
+    assert run.weights[0, 1] > 1.0
+
+
+def test_bad_models_are_named():
+    X = np.random.default_rng(0).normal(size=(10, 3))
+    with pytest.raises(ValueError, match="finite, shape"):
+        topo.ColumnModel(X[:, :1], least_squares)
+    with pytest.raises(ValueError, match="must return 1 strengths"):
+        topo.ColumnModel(X, lambda A, y: (0.0, np.empty(0)))([0, 1, 2]).score  # noqa: B018
+    with pytest.raises(ValueError, match="both values"):
+        topo.logistic_column(X, np.zeros(10))
+
+
+# --------------------------------------------------------------------------------------------------------------- instances
+
+
+def stream(*axes):
+    return experiment.rng(0, *axes)
+
+
+def test_instances_are_those_of_the_simulation_and_judge_by_the_truth():
+    inst = topo.draw_instance(stream, "SF2-12", 1)
+    np.testing.assert_array_equal(inst.W, topo.draw_instance(stream, "SF2-12", 1).W)
+    assert not np.array_equal(inst.W, topo.draw_instance(stream, "SF2-12", 2).W)
+    assert (inst.W != 0).sum() == 2 * 10
+    assert inst.gap(inst.order) == 0.0
+    assert inst.judge_order(inst.order)["shd"] <= 1
+    assert inst.judge(inst.W) == pytest.approx({"gap": 0.0, "shd": 0, "kkt": inst.judge(inst.W)["kkt"]})
+    wide = topo.draw_instance(stream, "SF2-12", 1, scales=np.full(12, 2.0))
+    np.testing.assert_allclose(wide.X, 2.0 * inst.X)
+    assert wide.score == pytest.approx(4 * inst.score)
+
+
+def test_small_cycles_are_cut_before_judging():
+    inst = topo.draw_instance(stream, "ER1-5")
+    noisy = inst.W + 1e-6 * np.random.default_rng(0).random((5, 5))
+    assert inst.judge(noisy)["shd"] == 0
+    assert abs(inst.judge(noisy)["gap"]) < 0.01
+
+
+def test_families_are_named_like_er4_50():
+    assert topo.parse_family("ER4-50") == ("ER", 4, 50)
+    with pytest.raises(ValueError, match="named like 'ER4-50'"):
+        topo.parse_family("ER-50")

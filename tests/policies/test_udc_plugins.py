@@ -1,0 +1,171 @@
+"""UDC's knapsack plug-in, its training run and weights, and the chapter's experiments."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from lib import papers
+from lib.policies.udc import study, train
+from lib.policies.udc.framework import _cut_tours, _join_tours
+from lib.policies.udc.knapsack import KNAPSACK, ItemPolicy, SubsetSolver, knapsack_instance, new_knapsack_model
+from lib.problems import routing
+
+
+@pytest.fixture
+def items():
+    return knapsack_instance(routing.uniform_knapsack(30, 0, count=2), capacity=6.0)
+
+
+def test_knapsack_solutions_fit_and_never_get_worse(items):
+    model, seen = new_knapsack_model(n=10), []
+    found = model.solve(items, alpha=3, stages=8, seed=0, callback=lambda stage, chosen: seen.append(chosen.copy()))
+    for chosen in seen:
+        assert ((items[:, None, :, 1] * chosen).sum(-1) <= 1.0).all()
+    assert (np.diff(found.history, axis=0) <= 1e-12).all()
+    assert found.history[-1] == pytest.approx(-(items[:, None, :, 0] * seen[-1]).sum(-1), abs=1e-12)
+
+
+def test_knapsack_pieces_share_the_capacity(items):
+    points = torch.as_tensor(items)
+    chosen, _ = ItemPolicy(8, 1, 5).sample(points, 4)
+    pieces = KNAPSACK.split(points, chosen, 10, 0, torch.Generator().manual_seed(0))
+    nodes = pieces.nodes.flatten(2)
+    assert (nodes.sort(-1).values == torch.arange(30)).all()
+    weight = points[torch.arange(2)[:, None, None], nodes][..., 1].reshape(2, 4, 3, 10)
+    capacity = (weight / pieces.data[..., 1].reshape(2, 4, 3, 10)).mean(-1)
+    assert torch.allclose(capacity.sum(-1), torch.ones(2, 4, dtype=torch.double))
+
+
+def test_an_answer_that_does_not_fit_is_refused(items):
+    points = torch.as_tensor(items)
+    chosen, _ = ItemPolicy(8, 1, 5).sample(points, 1)
+    pieces = KNAPSACK.split(points, chosen, 10, 0, None)
+    everything = torch.ones((len(pieces.data), 1, 10), dtype=torch.bool)
+    assert torch.equal(KNAPSACK.merge(pieces, everything), chosen)
+
+
+def test_subset_probabilities_match_their_draws():
+    torch.manual_seed(0)
+    net = SubsetSolver(8, 1).double()
+    pieces = torch.tensor([[[1.0, 0.6], [0.5, 0.5], [0.4, 0.4]]], dtype=torch.double)
+    chosen, logp, cost = net.solve(pieces, beta=4000, generator=torch.Generator().manual_seed(0))
+    sets = {tuple(row.tolist()) for row in chosen[0]}
+    assert sets <= {(True, False, True), (False, True, True)}  # nothing else is full
+    keys = logp[0].round(decimals=9)
+    total = sum(float(value.exp()) for value in keys.unique())  # one term for each order of picks
+    assert total == pytest.approx(1.0, abs=1e-6)
+    share = (chosen[0, :, 1]).double().mean()
+    expected = sum(float(v.exp()) for v in keys[chosen[0, :, 1]].unique())
+    assert float(share) == pytest.approx(expected, abs=0.03)
+    assert cost.min() == pytest.approx(-1.4)
+
+
+@pytest.mark.slow
+def test_knapsack_training_raises_the_value():
+    model = new_knapsack_model(n=10)
+    instance = knapsack_instance(routing.uniform_knapsack(30, 0), 6.0)
+    history = model.fit(lambda rng: instance, 60, alpha=8, beta=4, lr=1e-2, clip=1.0)
+    assert history[-10:, 0].mean() < 1.1 * history[:10, 0].mean()
+
+
+def test_knapsack_bad_input_is_named():
+    with pytest.raises(ValueError, match="must be positive"):
+        knapsack_instance([[1.0, 0.0]], 1.0)
+
+
+def test_cut_and_join_are_inverse_up_to_the_roll():
+    points = torch.as_tensor(routing.uniform_tsp(17, 0, count=2))
+    tours = torch.stack([torch.stack([torch.randperm(17) for _ in range(3)]) for _ in range(2)])
+    pieces = _cut_tours(points, tours, 6, 4)
+    same = torch.arange(6).expand(len(pieces.data), 1, 6)
+    assert torch.equal(_join_tours(pieces, same), tours.roll(-4, 2))
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHUNK", 1)
+    monkeypatch.setattr(train, "sampler", lambda rng: rng.random((20, 2)))
+    monkeypatch.setattr(train, "SETTINGS", {"alpha": 3, "beta": 2, "clip": 1.0})
+    monkeypatch.setattr(train, "learning_rate", lambda step, steps: 1e-3)
+    quiet = {"say": lambda *_, **__: None}
+    whole, curve = train.train(3, 0, tmp_path / "a", **quiet)
+    train.train(2, 0, tmp_path / "b", **quiet)
+    resumed, again = train.train(3, 0, tmp_path / "b", **quiet)
+    assert (curve == again).all()
+    for a, b in zip(whole.divider.parameters(), resumed.divider.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_survive_packing():
+    model = train.new_model(seed=3)
+    data = train.pack(model, np.ones((2, 3)), "a command")
+    loaded, curve, command = train.unpack(data)
+    assert data == train.pack(model, np.ones((2, 3)), "a command")
+    assert (curve.shape, command) == ((2, 3), "a command")
+    for name, net in model.nets.items():
+        for a, b in zip(net.parameters(), loaded.nets[name].parameters(), strict=True):
+            assert torch.allclose(a.double(), b, atol=1e-3)
+
+
+def test_shipped_weights_are_small_and_verified(tmp_path):
+    path = papers.root() / "results" / "udc.weights.npz"
+    data = path.read_bytes()
+    assert len(data) < 1_000_000
+    assert hashlib.sha256(data).hexdigest() == train.WEIGHTS_SHA256
+    assert train.load_weights()[0].n == 20
+    other = tmp_path / "udc.weights.npz"
+    other.write_bytes(data[:-1] + b"x")
+    with pytest.raises(ValueError, match="SHA-256 is"):
+        train.load_weights(other)
+    with pytest.raises(FileNotFoundError, match="make it by"):
+        train.load_weights(tmp_path / "none.npz")
+
+
+def test_trained_model_beats_the_untrained_one():
+    model, _, _ = train.load_weights()
+    points = routing.uniform_tsp(60, 99, count=4)
+    fresh = train.new_model(seed=0, dtype=torch.float64)
+    trained, plain = (m.solve(points, stages=10, seed=0).history[-1].mean() for m in (model, fresh))
+    assert trained < 0.9 * plain
+
+
+def test_unknown_sizes_are_named():
+    with pytest.raises(ValueError, match="unknown size width"):
+        train.new_model(sizes={"width": 3})
+
+
+# ---------------------------------------------------------------------------------------------------------- experiments
+
+
+@pytest.mark.parametrize("scheme", study.SCHEMES)
+def test_every_scheme_trains(scheme):
+    sizes = {"d": 8, "depth": 1, "k": 5, "solver_d": 8, "solver_depth": 1}
+    model, history = study.train_scheme(scheme, 2, 20, 10, seed=0, alpha=2, beta=2, sizes=sizes)
+    assert len(history) == {"no reunion": 3, "pre-trained, joint": 1}.get(scheme, 2)
+    assert np.isnan(history[:, 2]).all() == (scheme == "no reunion")
+    assert model.n == 10
+
+
+def test_sketches_and_gaps():
+    points = routing.uniform_tsp(12, 0, count=3)
+    for rule in study.RULES:
+        tours = study.sketch(rule, points, 0)
+        assert tours.shape == (3, 1, 12)
+        assert routing.is_tour(tours, 12)
+    assert study.gaps(np.full((2, 3, 4), 1.5), np.ones(3)) == pytest.approx([50.0, 50.0])
+
+
+def test_rank_correlation_of_the_final_costs_with_themselves_is_one():
+    history = np.random.default_rng(0).random((4, 3, 9))
+    assert study.rank_correlation(history, (3,))[0] == pytest.approx(1.0)
+
+
+def test_bad_names_are_named():
+    with pytest.raises(ValueError, match="unknown rule"):
+        study.sketch("spiral", routing.uniform_tsp(5, 0, count=1), 0)
+    with pytest.raises(ValueError, match="unknown scheme"):
+        study.train_scheme("both", 1, 20, 10, 0)
