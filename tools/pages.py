@@ -171,7 +171,13 @@ def api_page() -> str:
 
 def _module(name: str, level: int) -> list[str]:
     module = importlib.import_module(name)
-    lines = ["", f"{'#' * level} `{name}`", "", "```{eval-rst}", f".. automodule:: {name}", "   :members:", "```"]
+    # What a package re-exports stands under its modules; scikit-learn adds set_score_request and the like.
+    members = (
+        []
+        if name.count(".") > 1 and hasattr(module, "__path__")
+        else ["   :members:", "   :exclude-members: set_score_request"]
+    )
+    lines = ["", f"{'#' * level} `{name}`", "", "```{eval-rst}", f".. automodule:: {name}", *members, "```"]
     if hasattr(module, "__path__"):
         for inner in sorted(m.name for m in pkgutil.iter_modules(module.__path__)):
             lines += _module(f"{name}.{inner}", level + 1)
