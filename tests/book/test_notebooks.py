@@ -156,6 +156,12 @@ def test_every_claim_is_measured_and_reported(slug, notebook):
     assert set(results["claims"]) == {claim.id for claim in papers.sheet(slug).claims}
 
 
+def test_numbered_equations_of_several_lines_are_typeset(notebook):
+    # Sphinx puts $$ with a line break into a split environment, in which MathJax allows no \\tag: use \\begin{equation}.
+    for block in re.findall(r"\$\$(.+?)\$\$", "\n".join(sources(notebook, "markdown")), flags=re.S):
+        assert not ("\\\\" in block and "\\tag" in block), block
+
+
 def test_names_are_american(notebook):
     text = "\n".join(sources(notebook, "markdown"))
     stems = ["olour", "ehaviour", "eighbour", "avour", "ptimis", "inimis", "aximis", "ormalis", "egularis", "arameteris"]
