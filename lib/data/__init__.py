@@ -69,7 +69,7 @@ def used() -> dict[str, str]:
 
 
 def keel_names() -> list[str]:
-    """Names that `keel` knows, sorted."""
+    """The names of the imbalanced KEEL sets that `keel` knows, sorted."""
     return list(KEEL_NAMES)
 
 

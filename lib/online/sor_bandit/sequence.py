@@ -13,7 +13,7 @@ from lib.online.sor_bandit.solvers import Array
 
 
 class SupportsBandit(Protocol):
-    """What a policy must offer."""
+    """What a policy must offer: the arm to play in a context, and a place to tell its loss."""
 
     def select(self, context: float | None = None) -> int: ...
 

@@ -25,10 +25,12 @@ _DENSE_LIMIT = 600
 
 
 def check_omegas(values: ArrayLike) -> Array:
+    """The relaxation parameters as a float64 array, shape (d,); ValueError for one outside (0, 2)."""
     return np.array([check_omega(w) for w in np.atleast_1d(np.asarray(values, dtype=np.float64))])
 
 
 def as_dense(A: Any) -> Array:
+    """A square matrix, dense or sparse, as a float64 array, shape (n, n); ValueError if it is not square."""
     matrix = as_square_matrix(A)
     return matrix.toarray() if sp.issparse(matrix) else matrix
 
