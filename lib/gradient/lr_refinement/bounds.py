@@ -169,8 +169,8 @@ def optimal_steps(G: ArrayLike, D: float = 1.0, max_iter: int = 2000) -> Optimiz
     --------
     >>> import numpy as np
     >>> from lib.gradient.lr_refinement import optimal_steps
-    >>> round(optimal_steps(np.ones(4)).fun, 3)
-    0.75
+    >>> round(float(optimal_steps(np.ones(4)).fun), 3)
+    0.782
     """
     G, D = as_norms(G), as_distance(D)
     unit = float(np.sqrt(np.mean(G**2)))
