@@ -19,7 +19,7 @@ from tools import notebooks, scaffold
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
 #: Where a chapter's sheet names no tolerance (front matter): numbers must print alike.
 DEFAULT_RTOL = 1e-9
 

@@ -100,6 +100,8 @@ def test_tampered_fails(stored, tmp_path, what):
         ("0.634", "0.634 0.1", False),
         ("-0.634", "0.634", False),
         ("nan", "0.1", False),
+        ("best 0, share 0.5", "best -1.8e-15, share 0.5", True),
+        ("1,234 and 5", "1,235 and 5", False),
     ],
 )
 def test_what_counts_as_the_same(stored, now, same):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import expm
 
-from lib.constrained.topo_swaps.scores import Array, Order
+from lib.constrained.topo_swaps.scores import Array, Order, check_order, positive_integer
 from lib.problems.dags import is_dag, topological_order
 
 Kind = Literal["logdet", "exp", "poly"]
@@ -128,8 +128,6 @@ def candidate_pairs(
     >>> topo_swaps.candidate_pairs([[1, 0, 0], [9, 1, 0], [3, 2, 1]], [0, 1, 2], size=2).tolist()
     [[2, 1], [2, 0]]
     """
-    from lib.constrained.topo_swaps.scores import check_order, positive_integer
-
     G = _square(G_h, "G_h")
     order, size = check_order(order, len(G)), positive_integer(size, "size")
     later, earlier = np.tril_indices(len(G), -1)

@@ -76,7 +76,13 @@ class ColumnModel:
 
 @dataclass(frozen=True)
 class ColumnFit:
-    """A `ColumnModel` at one order."""
+    """A `ColumnModel` at one order: its score, weights and swap changes, from the regressions that the model keeps.
+
+    Attributes
+    ----------
+    model : ColumnModel
+    order : int array, shape (d,)
+    """
 
     model: ColumnModel
     order: Order

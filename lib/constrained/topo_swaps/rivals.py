@@ -220,7 +220,8 @@ def nofears(S: npt.ArrayLike, W: npt.ArrayLike, tol: float = 1e-8) -> Array:
         gradient = score_and_gradient(S, W)[1]
         blocked = (acyclicity(edges.astype(float))[1] > 0) | edges  # a path j -> i, or the edge itself
         size = np.where(blocked, 0.0, abs(gradient))
-        i, j = map(int, np.unravel_index(size.argmax(), size.shape))
+        # The two directions of an edge often tie: the first one within rounding, so that every machine picks the same.
+        i, j = map(int, np.argwhere(size >= (1 - 1e-9) * size.max())[0])
         if size[i, j] <= tol:
             return W
         edges[i, j] = True
