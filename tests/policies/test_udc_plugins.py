@@ -53,7 +53,7 @@ def test_subset_probabilities_match_their_draws():
     chosen, logp, cost = net.solve(pieces, beta=4000, generator=torch.Generator().manual_seed(0))
     sets = {tuple(row.tolist()) for row in chosen[0]}
     assert sets <= {(True, False, True), (False, True, True)}  # nothing else is full
-    keys = logp[0].round(decimals=9)
+    keys = logp[0].detach().round(decimals=9)
     total = sum(float(value.exp()) for value in keys.unique())  # one term for each order of picks
     assert total == pytest.approx(1.0, abs=1e-6)
     share = (chosen[0, :, 1]).double().mean()
@@ -169,3 +169,9 @@ def test_bad_names_are_named():
         study.sketch("spiral", routing.uniform_tsp(5, 0, count=1), 0)
     with pytest.raises(ValueError, match="unknown scheme"):
         study.train_scheme("both", 1, 20, 10, 0)
+
+
+def test_default_dtype_survives_initialization():
+    model = train.new_model(seed=0, dtype=torch.float64)
+    assert model.divider.edge[0].weight.dtype == torch.float64
+    assert torch.get_default_dtype() == torch.float32

@@ -49,6 +49,15 @@ def test_lkh_is_optimal_on_small_instances():
     assert routing.lkh_tour(coords)[1] == pytest.approx(routing.held_karp_tour(coords)[1], rel=1e-6)
 
 
+def test_lkh_keeps_the_ends_where_a_closed_tour_would_be_shorter():
+    pytest.importorskip("elkai")
+    angle = np.pi * np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 6]) / 6  # a circle, from one side to the opposite one
+    path = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    order = routing.lkh_path(path)
+    assert (order[0], order[-1]) == (0, 11)
+    assert routing.path_length(path[order]) == pytest.approx(routing.held_karp_paths(path[None])[1][0], rel=1e-5)
+
+
 def test_missing_lkh_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "elkai", None)
     with pytest.raises(ImportError, match="pip install elkai"):

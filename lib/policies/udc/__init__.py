@@ -56,9 +56,9 @@ Examples
 
 from __future__ import annotations
 
-from lib.policies.udc.conquer import HeldKarpSolver, LKHSolver, Solver, SubpathSolver, normalize
 from lib.policies.udc.divide import AGNN, HeatmapPolicy, knn_graph
 from lib.policies.udc.framework import TSP, TSP_UNNORMALIZED, UDC, Pieces, Problem, conquer, reinforce
+from lib.policies.udc.solvers import HeldKarpSolver, LKHSolver, Solver, SubpathSolver, normalize
 
 __all__ = [
     "AGNN",

@@ -5,7 +5,8 @@ Equation numbers are those of the module docstring of `lib.policies.udc`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,11 +15,25 @@ import torch
 from scipy.optimize import OptimizeResult
 from torch import Tensor, nn
 
-from lib.policies.udc.conquer import Solver, normalize
 from lib.policies.udc.divide import as_batch
+from lib.policies.udc.solvers import Solver, normalize
 
 #: A sub-solution replaces the old one only when it is better by more than this: float ties are no improvement.
 LEAST_GAIN = 1e-9
+
+
+@contextmanager
+def initialized(seed: int, dtype: torch.dtype) -> Iterator[None]:
+    """Networks made inside are initialized by `seed` in `dtype`; in float64 to the same numbers on every CPU."""
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
 
 Sampler = Callable[[np.random.Generator], Any]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.policies.udc.divide import AGNN, mlp
-from lib.policies.udc.framework import LEAST_GAIN, UDC, Pieces, Problem
+from lib.policies.udc.framework import LEAST_GAIN, UDC, Pieces, Problem, initialized
 
 CLIP = 10.0
 
@@ -231,6 +231,5 @@ def new_knapsack_model(
     >>> new_knapsack_model(n=10).n
     10
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return UDC(ItemPolicy(d, depth, k).to(dtype), SubsetSolver(d, 2).to(dtype), n, KNAPSACK)
+    with initialized(seed, dtype):
+        return UDC(ItemPolicy(d, depth, k), SubsetSolver(d, 2), n, KNAPSACK)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lib.policies.udc.conquer import LKHSolver, normalize
 from lib.policies.udc.framework import TSP, TSP_UNNORMALIZED, UDC, reinforce
+from lib.policies.udc.solvers import LKHSolver, normalize
 from lib.policies.udc.train import new_model
 from lib.problems import routing
 
@@ -158,6 +158,15 @@ def rank_correlation(history: Floats, stages: tuple[int, ...]) -> Floats:
     last = len(history) - 1
     rows = [[spearmanr(history[s, b], history[last, b]).statistic for s in stages] for b in range(history.shape[1])]
     return np.array(rows).mean(0)
+
+
+def fill_in_order(items: npt.ArrayLike, capacity: float, order: npt.ArrayLike) -> float:
+    """Value of the items (N, 2) taken in this order, each that still fits."""
+    table, room, value = np.asarray(items, dtype=np.float64), capacity, 0.0
+    for item in np.asarray(order):
+        if table[item, 1] <= room:
+            room, value = room - table[item, 1], value + table[item, 0]
+    return float(value)
 
 
 def seconds_per_instance(work: Any, instances: npt.ArrayLike) -> float:
