@@ -40,6 +40,7 @@ def style() -> None:
     mpl.rcParams.update(
         {
             "axes.prop_cycle": cycler(color=[PALETTE[n] for n in names]) + cycler(linestyle=_LINES),
+            "axes.axisbelow": True,
             "axes.grid": True,
             "axes.spines.right": False,
             "axes.spines.top": False,

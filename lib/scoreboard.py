@@ -34,7 +34,7 @@ class Score:
 
 
 def _spread(mean: float, low: float, high: float) -> str:
-    return show(mean) if low == high else f"{show(mean)} ({show(low)}–{show(high)})"
+    return show(mean) if low == high else f"{show(mean)} ({show(low)} to {show(high)})"
 
 
 def book_scores(slug: str) -> dict[str, Score]:
@@ -90,11 +90,13 @@ def recorded_table(slug: str) -> Any:
     scores = full_scores(slug)
     if not scores:
         return Markdown(f"No full run is recorded yet: `make record CHAPTER={slug}`.")
-    rows = ["| | verdict | mean (least–greatest) over the seeds | seeds that agree | paper |", "|---|---|---|---|---|"]
+    rows = ["| | verdict | mean (least to greatest) over the seeds | seeds that agree | paper |", "|---|---|---|---|---|"]
     for claim in papers.sheet(slug).claims:
         if score := scores.get(claim.id):
             values = ", ".join(f"{name} {_spread(*numbers)}" for name, numbers in score.values.items())
             rows.append(f"| {claim.id} | **{score.verdict}** | {values} | {score.agree} of {score.runs} | {claim.paper} |")
+    if not all(score.current for score in scores.values()):
+        rows += ["", "Recorded with an earlier version of this chapter's code."]
     return Markdown("\n".join(rows))
 
 

@@ -46,8 +46,8 @@ def rivals(targets: Sequence[str] = ("f1", "balanced_accuracy"), bce: Objective 
     -------
     dict of str to Method
         Without target: ``"weighted BCE"``, ``"SMOTE"``, ``"undersampling"`` (both to the paper's ratio 0.2, then BCE),
-        ``"logistic"``. With target: SOL (at AnyLoss's learning rate), and BCE and logistic regression with the cut that
-        is best for the target on the training fold.
+        ``"logistic"``. With target: SOL (at 0.01, AnyLoss's learning rate for F1), and BCE and logistic regression with
+        the cut that is best for the target on the training fold.
 
     Examples
     --------

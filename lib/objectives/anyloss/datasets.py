@@ -1,7 +1,7 @@
 """Two of the paper's four imbalanced data sets: "Random" exactly, "Breast cancer" up to which positives were kept.
 
 Han, Moniz and Chawla, "AnyLoss: Transforming Classification Metrics into Loss Functions", arXiv:2405.14745 (2024). The
-other two (credit card and diabetes) are not redistributable and are not here.
+other two (credit card and diabetes) cannot be had from a package index and are not here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def random_set(n_samples: int = 10_000, seed: int = 0) -> RandomSet:
     Returns
     -------
     RandomSet
-        With the defaults 10.48 % positives and explained variance ratios 0.42833, 0.25307.
+        With the defaults 10.47 % positives and explained variance ratios 0.42833, 0.25307.
 
     Examples
     --------
