@@ -119,6 +119,11 @@ def plain(value: Any) -> Any:
     raise TypeError(f"neither a number, a text nor a list of them: {value!r}")
 
 
+def row(*cells: object) -> str:
+    """One row of a Markdown table; pipes in a cell do not end it."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
 class Ledger:
     """What a chapter measures: one entry per claim, metrics, and the series behind its key figures.
 
@@ -149,7 +154,7 @@ class Ledger:
         for claim in self.sheet.claims:
             rule = (claim.book if self.config.preset != "full" else {}).get("reproduced", claim.reproduced)
             name = f"**{claim.id}**" + (" (ours)" if claim.ours else "")
-            rows.append(f"| {name} | {claim.statement} | {claim.where} | {claim.paper} | {claim.measure}: `{rule}` |")
+            rows.append(row(name, claim.statement, claim.where, claim.paper, f"{claim.measure}: `{rule}`"))
         return Markdown("\n".join(rows))
 
     def measure(self, claim_id: str, **values: float) -> None:
@@ -220,5 +225,5 @@ class Ledger:
 
     def _markdown(self) -> str:
         rows = ["| | verdict | measured | paper |", "|---|---|---|---|"]
-        rows += [f"| {id_} | **{word}** | {text} | {claim.paper} |" for id_, word, text, claim in self._rows()]
+        rows += [row(id_, f"**{word}**", text, claim.paper) for id_, word, text, claim in self._rows()]
         return "\n".join(rows)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lib import execute, figures, papers, record
-from lib.claims import VERDICTS, show, verdict
+from lib.claims import VERDICTS, row, show, verdict
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def table(slug: str) -> str:
         cell = "–"
         if recorded:
             cell = f"{recorded}; {recorded.agree} of {recorded.runs} seeds agree" + ("" if recorded.current else "; older code")
-        rows.append(f"| {name} | {claim.statement} | {claim.paper} | {book.get(claim.id, '–')} | {cell} |")
+        rows.append(row(name, claim.statement, claim.paper, book.get(claim.id, "–"), cell))
     return "\n".join(rows)
 
 
@@ -94,7 +94,7 @@ def recorded_table(slug: str) -> Any:
     for claim in papers.sheet(slug).claims:
         if score := scores.get(claim.id):
             values = ", ".join(f"{name} {_spread(*numbers)}" for name, numbers in score.values.items())
-            rows.append(f"| {claim.id} | **{score.verdict}** | {values} | {score.agree} of {score.runs} | {claim.paper} |")
+            rows.append(row(claim.id, f"**{score.verdict}**", values, f"{score.agree} of {score.runs}", claim.paper))
     if not all(score.current for score in scores.values()):
         rows += ["", "Recorded with an earlier version of this chapter's code."]
     return Markdown("\n".join(rows))

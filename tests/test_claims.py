@@ -137,3 +137,7 @@ def test_plain_refuses_what_json_cannot_hold():
 )
 def test_numbers_are_shown_short(value, text):
     assert claims.show(value) == text
+
+
+def test_a_pipe_does_not_end_a_cell():
+    assert claims.row("|x| < 1", 2) == "| \\|x\\| < 1 | 2 |"

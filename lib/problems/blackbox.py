@@ -7,7 +7,7 @@ axes (runs, particles, grid) costs one call.
 =================== ====================================================== ============================ =====================
 name                value                                                  minimizer                    where it is from
 =================== ====================================================== ============================ =====================
-`grand_canyon`      a curved valley with ripples and a barrier, d = 2      0                            Riedl et al. (2023)
+`grand_canyon`      a curved valley with ripples and a wall, d = 2         0                            Riedl et al. (2023)
 `rippled_bowl`      0.5 (x^2 + 2 y^2) + 0.3 (1 - cos 3x), d = 2            0                            here
 `quadratic`         0.5 x^T A x                                            0
 `rastrigin`         sum of x_i^2 + amplitude (1 - cos 2 pi x_i)            0                            Rastrigin (1974)
@@ -120,7 +120,7 @@ def canyon_floor(x: npt.ArrayLike) -> Array:
 
 
 def grand_canyon(noisy: bool = True) -> TestFunction:
-    """The "Grand Canyon 3" of Riedl et al. (arXiv:2306.09778): a curved valley with ripples and a barrier before x* = 0.
+    """The "Grand Canyon 3" of Riedl et al. (arXiv:2306.09778): a curved valley with ripples and a wall behind x* = 0.
 
     With ``a = y - canyon_floor(x)`` and ``b = -x - 1.6 y``, the value is::
 
