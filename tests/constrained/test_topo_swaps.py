@@ -56,6 +56,21 @@ def test_score_of_the_order_is_that_of_its_weights_and_the_gradient_vanishes_on_
     assert abs(gradient[~free]).max() > 1e-3
 
 
+def test_weights_of_a_graph_are_the_regressions_on_its_parents():
+    X, order = np.random.default_rng(3).normal(size=(50, 6)) @ random_moments(6, 3), np.random.default_rng(4).permutation(6)
+    X -= X.mean(axis=0)
+    S, graph = topo.second_moments(X), dags.simulate_dag(6, 7, seed=5)
+    W = topo.graph_weights(S, graph)
+    for j in range(6):
+        parents = np.flatnonzero(graph[:, j])
+        np.testing.assert_allclose(W[parents, j], np.linalg.lstsq(X[:, parents], X[:, j], rcond=None)[0], rtol=1e-7)
+    assert np.all(W[graph == 0] == 0)
+    complete = np.argsort(order)[:, None] < np.argsort(order)[None, :]
+    np.testing.assert_allclose(topo.graph_weights(S, complete), topo.order_weights(S, order), rtol=1e-7, atol=1e-10)
+    shrunk = topo.graph_weights(S, complete, eps=0.5)
+    np.testing.assert_allclose(shrunk, topo.order_weights(S, order, eps=0.5), rtol=1e-9, atol=1e-12)
+
+
 def test_gradient_of_the_score_matches_finite_differences():
     S, W = random_moments(4, 2), np.random.default_rng(2).normal(size=(4, 4))
     numeric = approx_fprime(W.ravel(), lambda w: topo.score_and_gradient(S, w.reshape(4, 4))[0], 1e-6)
@@ -413,6 +428,10 @@ EYE = np.eye(3)
         (lambda: topo.dag_from_weights(EYE, -0.1), "threshold must not be negative"),
         (lambda: topo.second_moments(np.ones(3)), r"shape \(n, d\)"),
         (lambda: topo.score_and_gradient(EYE, np.eye(2)), "shape of S"),
+        (lambda: topo.graph_weights(EYE, np.eye(2)), r"edges must have the shape of S, \(3, 3\), got \(2, 2\)"),
+        (lambda: topo.graph_weights(EYE, EYE * np.nan), "edges must not hold NaN"),
+        (lambda: topo.graph_weights(EYE, np.diag([0, 1, 1])), "its own parent, these are: 1, 2"),
+        (lambda: topo.graph_weights(np.ones((3, 3)), np.triu(np.ones((3, 3)), 1)), "parents of node 2 are collinear"),
     ],
 )
 def test_bad_input_is_named(call, message):

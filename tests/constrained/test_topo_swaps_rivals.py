@@ -158,7 +158,8 @@ def test_instances_are_those_of_the_simulation_and_judge_by_the_truth():
     assert (inst.W != 0).sum() == 2 * 10
     assert inst.gap(inst.order) == 0.0
     assert inst.judge_order(inst.order)["shd"] <= 1
-    assert inst.judge(inst.W) == pytest.approx({"gap": 0.0, "shd": 0, "kkt": inst.judge(inst.W)["kkt"]})
+    found = inst.judge(inst.W)  # already a DAG with no small entry: nothing to cut, so both violations are one
+    assert found == pytest.approx({"gap": 0.0, "shd": 0, "kkt": found["kkt"], "kkt_full": found["kkt"]})
     wide = topo.draw_instance(stream, "SF2-12", 1, scales=np.full(12, 2.0))
     np.testing.assert_allclose(wide.X, 2.0 * inst.X)
     assert wide.score == pytest.approx(4 * inst.score)
@@ -169,6 +170,22 @@ def test_small_cycles_are_cut_before_judging():
     noisy = inst.W + 1e-6 * np.random.default_rng(0).random((5, 5))
     assert inst.judge(noisy)["shd"] == 0
     assert abs(inst.judge(noisy)["gap"]) < 0.01
+
+
+def test_kkt_is_judged_with_and_without_small_entries():
+    inst = topo.draw_instance(stream, "ER1-5")
+    W = topo.order_weights(inst.S, inst.order)
+    assert np.any((W != 0) & (abs(W) < inst.threshold))
+    by_order, by_weights = inst.judge_order(inst.order), inst.judge(W)
+    assert by_order["kkt"] == by_order["kkt_full"] < 1e-12
+    assert by_weights == pytest.approx(by_order | {"kkt": by_weights["kkt"]}, abs=1e-12)
+    cut = np.where(abs(W) < inst.threshold, 0.0, W)
+    assert by_weights["kkt"] == topo.kkt_violation(cut, topo.score_and_gradient(inst.S, cut)[1]) > 1e-3
+    # With a small cycle, its smallest entry is dropped, and no other.
+    i, j = np.argwhere(abs(W) > inst.threshold)[0]
+    cyclic = W.copy()
+    cyclic[j, i] = 1e-9
+    assert inst.judge(cyclic)["kkt_full"] < 1e-12
 
 
 def test_families_are_named_like_er4_50():

@@ -38,6 +38,7 @@ from lib.constrained.topo_swaps.rivals import dagma_linear, golem_ev, nofears, n
 from lib.constrained.topo_swaps.scores import (
     OrderFit,
     check_data,
+    graph_weights,
     order_score,
     order_weights,
     score_and_gradient,
@@ -64,6 +65,7 @@ __all__ = [
     "draw_instance",
     "exact_order_dp",
     "golem_ev",
+    "graph_weights",
     "kkt_violation",
     "logistic_column",
     "nofears",

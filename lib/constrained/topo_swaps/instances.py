@@ -56,20 +56,29 @@ class Instance:
         return shd(abs(np.asarray(W)) >= self.threshold, self.W)
 
     def judge(self, W: npt.ArrayLike) -> dict[str, float]:
-        """Of a method's weights, perhaps with small cycles: ``gap`` of the order they imply, ``shd``, ``kkt`` violation.
+        """Of a method's weights, perhaps with small cycles: ``gap`` of the order they imply, ``shd``, KKT violations.
 
-        Cycles are cut at their smallest entries (`dag_from_weights`) and what is left is refit on its order for ``gap``;
-        ``shd`` and ``kkt`` are those of the entries of at least `threshold`, the form in which such methods are published.
+        Cycles are cut at their smallest entries (`dag_from_weights`); what is left is refit on its order for ``gap``, and
+        judged as it is for ``kkt_full``. ``shd`` and ``kkt`` are those of the entries of at least `threshold`, the form in
+        which such methods are published; dropping entries violates the KKT condition by itself, for any method.
         """
+        D, order, _ = dag_from_weights(W)
         published = dag_from_weights(W, self.threshold)[0]
-        violation = kkt_violation(published, score_and_gradient(self.S, published)[1])
-        return {"gap": self.gap(dag_from_weights(W)[1]), "shd": self.distance(published), "kkt": violation}
+        return {
+            "gap": self.gap(order),
+            "shd": self.distance(published),
+            "kkt": self._violation(published),
+            "kkt_full": self._violation(D),
+        }
 
     def judge_order(self, order: npt.ArrayLike) -> dict[str, float]:
-        """The same for an order with its regression weights, of which ``kkt`` sees all."""
+        """The same for an order with its regression weights, of which ``kkt`` sees all, like ``kkt_full``."""
         W = order_weights(self.S, order)
-        violation = kkt_violation(W, score_and_gradient(self.S, W)[1])
-        return {"gap": self.gap(order), "shd": self.distance(W), "kkt": violation}
+        violation = self._violation(W)
+        return {"gap": self.gap(order), "shd": self.distance(W), "kkt": violation, "kkt_full": violation}
+
+    def _violation(self, W: Array) -> float:
+        return kkt_violation(W, score_and_gradient(self.S, W)[1])
 
 
 def parse_family(family: str) -> tuple[Literal["ER", "SF"], int, int]:

@@ -12,7 +12,15 @@ from scipy.linalg import expm
 from scipy.optimize import minimize
 
 from lib.constrained.topo_swaps.acyclicity import acyclicity
-from lib.constrained.topo_swaps.scores import Array, check_data, check_moments, score_and_gradient, second_moments
+from lib.constrained.topo_swaps.scores import (
+    Array,
+    check_data,
+    check_moments,
+    graph_weights,
+    parent_weights,
+    score_and_gradient,
+    second_moments,
+)
 from lib.problems.dags import is_dag
 
 
@@ -213,9 +221,7 @@ def nofears(S: npt.ArrayLike, W: npt.ArrayLike, tol: float = 1e-8) -> Array:
     if W.shape != S.shape or not is_dag(W):
         raise ValueError(f"W must be the weights of a DAG with the shape of S, {S.shape}")
     edges = W != 0
-    W = np.zeros_like(W)
-    for j in range(len(S)):
-        _refit(S, W, edges, j)
+    W = graph_weights(S, edges)
     while True:
         gradient = score_and_gradient(S, W)[1]
         blocked = (acyclicity(edges.astype(float))[1] > 0) | edges  # a path j -> i, or the edge itself
@@ -225,9 +231,4 @@ def nofears(S: npt.ArrayLike, W: npt.ArrayLike, tol: float = 1e-8) -> Array:
         if size[i, j] <= tol:
             return W
         edges[i, j] = True
-        _refit(S, W, edges, j)
-
-
-def _refit(S: Array, W: Array, edges: npt.NDArray[np.bool_], j: int) -> None:
-    parents = np.flatnonzero(edges[:, j])
-    W[parents, j] = np.linalg.solve(S[np.ix_(parents, parents)], S[parents, j])
+        W[:, j] = parent_weights(S, edges[:, j], j)

@@ -184,13 +184,17 @@ class OrderFit:
         P, t, grow, mix = self._updates
         k = np.arange(len(self.order))
         after, inner = k > a[:, None], (k > a[:, None]) & (k < b[:, None])
-        # Row b of the factor M of the nodes after a, given those before a, without a (M = L~ chol(I + p p')).
+        # Row b of the factor M of the nodes after a, given those before a,
+        # without a (M = L~ chol(I + p p')).
         Lb = self.L[b]
         M = Lb * grow[a] + _sums_after(Lb * P[a]) * mix[a]
-        tail = np.cumsum(np.where(after, M * M, 0.0)[:, ::-1], axis=1)[:, ::-1]  # variance of b given P, a+1 .. k-1
+        # Variance of b given those before a and a+1 .. k-1.
+        squares = np.where(after, M * M, 0.0)
+        tail = np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
         following = np.hstack([tail[:, 1:], np.zeros((len(a), 1))])
         # Between a and b, x_b joins the predecessors and x_a leaves them.
-        between = np.divide(following, tail, out=np.zeros_like(tail), where=inner) * self.pivots * grow[a] ** 2
+        joins = np.divide(following, tail, out=np.zeros_like(tail), where=inner)
+        between = joins * self.pivots * grow[a] ** 2
         rows = np.arange(len(a))
         new = between.sum(axis=1) + tail[rows, a + 1] + self.pivots[a] / t[a, b]
         total = np.concatenate([[0.0], np.cumsum(self.pivots)])
@@ -250,6 +254,51 @@ def order_weights(S: npt.ArrayLike, order: npt.ArrayLike, eps: float = 0.0) -> A
     """
     S = check_moments(S, eps)
     return OrderFit.of(S, check_order(order, len(S))).weights
+
+
+def graph_weights(S: npt.ArrayLike, edges: npt.ArrayLike, eps: float = 0.0) -> Array:
+    """Regression weights of a given graph: each node on its parents, zero elsewhere; shape (d, d).
+
+    Parameters
+    ----------
+    S : array, shape (d, d)
+        Second moments X'X / n, positive definite.
+    edges : array, shape (d, d)
+        Nonzero at (i, j) for the edge i -> j: an adjacency matrix, or weights of which only the places matter. The graph may
+        have cycles, but no node its own parent.
+    eps : float
+        Ridge, relative to the mean variance.
+
+    Raises
+    ------
+    ValueError
+        If S is no matrix of second moments, the parents of a node are collinear, or `edges` does not fit.
+
+    Examples
+    --------
+    >>> from lib.constrained import topo_swaps
+    >>> topo_swaps.graph_weights([[1.0, 2.0], [2.0, 5.0]], [[0, 1], [0, 0]]).tolist()
+    [[0.0, 2.0], [0.0, 0.0]]
+    """
+    S, edges = check_moments(S, eps), np.asarray(edges, dtype=np.float64)
+    if edges.shape != S.shape:
+        raise ValueError(f"edges must have the shape of S, {S.shape}, got {edges.shape}")
+    if np.isnan(edges).any():
+        raise ValueError("edges must not hold NaN")
+    graph = edges != 0
+    if graph.diagonal().any():
+        raise ValueError(f"no node may be its own parent, these are: {', '.join(map(str, np.flatnonzero(graph.diagonal())))}")
+    return np.stack([parent_weights(S, graph[:, j], j) for j in range(len(S))], axis=1)
+
+
+def parent_weights(S: Array, parents: npt.NDArray[np.bool_], j: int) -> Array:
+    """Coefficients of the regression of node j on its parents (mask, shape (d,)), zero at all others, shape (d,)."""
+    column, p = np.zeros(len(S)), np.flatnonzero(parents)
+    try:
+        column[p] = np.linalg.solve(S[np.ix_(p, p)], S[p, j])
+    except np.linalg.LinAlgError:
+        raise ValueError(f"the parents of node {j} are collinear: give eps > 0 to add a ridge") from None
+    return column
 
 
 def score_and_gradient(S: npt.ArrayLike, W: npt.ArrayLike) -> tuple[float, Array]:
