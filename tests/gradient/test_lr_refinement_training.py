@@ -312,6 +312,17 @@ def test_comparison_takes_each_schedule_at_its_best_rate():
     np.testing.assert_allclose(comparison.refined["refined l1"][:, 0], refine_schedule(comparison.norms["l1"][:, 0], 1))
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+def test_comparison_does_not_depend_on_how_runs_share_stacks(chunk):
+    task = small_task()
+    grids = {"cosine": [0.1, 0.5], "linear": [0.03, 0.1, 0.5, 1.0], "refined l1": [0.5, 1.0, 2.0]}
+    together = compare_schedules(task, grids, chunk=chunk)
+    for name in ("cosine", "refined l1"):
+        alone = compare_schedules(task, {key: grids[key] for key in ("linear", name)}, chunk=5)
+        np.testing.assert_allclose(together.of(name), alone.of(name), rtol=1e-12)
+        assert together.rates[together.names.index(name)] == alone.rates[alone.names.index(name)]
+
+
 def test_comparison_names_bad_input():
     with pytest.raises(ValueError, match="unknown schedules"):
         compare_schedules(small_task(), {"linear": [1.0], "square": [1.0]})

@@ -232,7 +232,7 @@ def compare_schedules(
         raise ValueError("refinement starts from the linear-decay run: 'linear' must be among the schedules")
     n_seeds = task.start[0].shape[0]
     factors = {name: np.tile(SCHEDULES[name](task.n_steps)[:, None], n_seeds) for name in grids if name in SCHEDULES}
-    best = {name: _best(task, factors[name], grids[name], optimizer, chunk, settings) for name in factors}
+    best = _sweep(task, factors, grids, optimizer, chunk, settings)
     linear = grid_rates(factors["linear"][:, :, None], [best["linear"][1]])
     run = train_stack(task.gradient, task.start, linear, optimizer, record=("l1", "l2"), **settings)  # type: ignore[arg-type]
     norms = {name: values[:, :, 0] for name, values in run.norms.items()}
@@ -240,22 +240,39 @@ def compare_schedules(
     for name in [name for name in grids if name in REFINEMENTS]:
         norm, power = REFINEMENTS[name]
         refined[name] = np.stack([refine_schedule(column, power, tau) for column in norms[norm].T], axis=1)
-        best[name] = _best(task, refined[name], grids[name], optimizer, chunk, settings)
+    best |= _sweep(task, refined, grids, optimizer, chunk, settings)
     scores = {key: np.stack([best[name][0][key] for name in grids], axis=1) for key in best["linear"][0]}
     rates, interior = (np.array([best[name][i] for name in grids]) for i in (1, 2))
     return Comparison(list(grids), scores, rates, interior, refined, norms)
 
 
-def _best(
-    task: Task, factors: Array, rates: Sequence[float], optimizer: str, chunk: int, settings: dict[str, float]
-) -> tuple[dict[str, Array], float, bool]:
-    """Scores (S,) at the best peak rate of one schedule (T, S), that rate, and whether it lies inside the grid."""
+def _sweep(
+    task: Task,
+    factors: dict[str, Array],
+    grids: dict[str, Sequence[float]],
+    optimizer: str,
+    chunk: int,
+    settings: dict[str, float],
+) -> dict[str, tuple[dict[str, Array], float, bool]]:
+    """Per schedule (T, S): its scores (S,) at its best peak rate, that rate, and whether it lies inside the grid.
+
+    Runs of several schedules share a stack: small problems are bound by the number of operations, not by their size.
+    """
+    runs = [(name, rate) for name in factors for rate in grids[name]]
     parts = []
-    for some in torch.as_tensor(np.asarray(rates, dtype=np.float64)).split(chunk):
-        eta = grid_rates(factors[:, :, None], some.numpy())
+    for some in (runs[i : i + chunk] for i in range(0, len(runs), chunk)):
+        eta = torch.from_numpy(np.stack([rate * factors[name] for name, rate in some], axis=2))
         start = [p.expand(-1, len(some), *p.shape[2:]) for p in task.start]
         parts.append(task.scores(train_stack(task.gradient, start, eta, optimizer, **settings).params))  # type: ignore[arg-type]
-    scores = {key: torch.cat([part[key] for part in parts], dim=1).double().numpy() for key in parts[0]}
-    losses = np.nan_to_num(scores["loss"], nan=np.inf, posinf=np.inf).mean(axis=0)
+    best, first = {}, 0
+    for name in factors:
+        own = slice(first, first := first + len(grids[name]))
+        best[name] = _best({key: torch.cat([part[key] for part in parts], dim=1)[:, own] for key in parts[0]}, grids[name])
+    return best
+
+
+def _best(scores: dict[str, Tensor], rates: Sequence[float]) -> tuple[dict[str, Array], float, bool]:
+    """Of scores (S, n_rates): those at the rate of least mean loss (S,), that rate, and whether it is no end of the grid."""
+    losses = np.nan_to_num(scores["loss"].double().numpy(), nan=np.inf, posinf=np.inf).mean(axis=0)
     k = int(losses.argmin())
-    return {key: values[:, k] for key, values in scores.items()}, float(rates[k]), 0 < k < len(rates) - 1
+    return {key: values[:, k].double().numpy() for key, values in scores.items()}, float(rates[k]), 0 < k < len(rates) - 1

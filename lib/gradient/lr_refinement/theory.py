@@ -77,7 +77,8 @@ def weights_to_schedule(w: ArrayLike) -> Array:
     array([0.75, 0.5 , 0.25, 0.  ])
     """
     w = as_weights(w)
-    shares = w / w.sum()  # keeps products of very large or small weights in range
+    # shares keep products of very large or small weights in range
+    shares = w / w.sum()
     return w * later(shares)
 
 
