@@ -1,8 +1,8 @@
-"""Traveling-salesman and knapsack instances, with exact solvers, local search and LKH to measure others against.
+"""Traveling-salesman instances, with exact solvers, local search and LKH to measure others against.
 
 A TSP instance is an array of points ``coords`` (N, 2), a tour a permutation of 0..N-1 (closed: the last city is joined to
-the first), a *path* a list of points whose first and last one are fixed. A knapsack instance is an array ``items`` (N, 2) of
-values and weights with a capacity. All lengths are float64 Euclidean distances, never rounded.
+the first), a *path* a list of points whose first and last one are fixed. All lengths are float64 Euclidean distances, never
+rounded.
 
 ======================= =========================================================================================
 `uniform_tsp`           instances with points uniform in the unit square
@@ -14,8 +14,6 @@ values and weights with a capacity. All lengths are float64 Euclidean distances,
 `random_insertion`      insert cities in random order where they cost least
 `local_search`          best-improvement 2-opt and Or-opt until neither helps
 `iterated_local_search` the same after random double-bridge kicks
-`uniform_knapsack`      items with uniform values and weights
-`knapsack_optimum`      exact by integer programming (SciPy's HiGHS)
 ======================= =========================================================================================
 """
 
@@ -36,7 +34,6 @@ __all__ = [
     "held_karp_tour",
     "is_tour",
     "iterated_local_search",
-    "knapsack_optimum",
     "lkh_path",
     "lkh_tour",
     "local_search",
@@ -44,7 +41,6 @@ __all__ = [
     "path_length",
     "random_insertion",
     "tour_length",
-    "uniform_knapsack",
     "uniform_tsp",
 ]
 
@@ -76,18 +72,6 @@ def uniform_tsp(n_cities: int, seed: int | np.random.Generator, count: int | Non
         raise ValueError(f"count must be at least 1, got {count}")
     shape = (n_cities, 2) if count is None else (count, n_cities, 2)
     return np.random.default_rng(seed).random(shape)
-
-
-def uniform_knapsack(n_items: int, seed: int | np.random.Generator, count: int | None = None) -> Floats:
-    """Items with value and weight uniform in (0, 1): shape (n_items, 2), or (count, n_items, 2). Raises as `uniform_tsp`.
-
-    Examples
-    --------
-    >>> from lib.problems.routing import uniform_knapsack
-    >>> uniform_knapsack(5, seed=0).shape
-    (5, 2)
-    """
-    return 1.0 - uniform_tsp(n_items, seed, count)  # in (0, 1]: no item is free
 
 
 def cities(country: str = "DE", n_cities: int = 100) -> Floats:
@@ -406,45 +390,3 @@ def iterated_local_search(coords: npt.ArrayLike, tour: npt.ArrayLike, kicks: int
         if tour_length(coords, kicked) < tour_length(coords, best):
             best = kicked
     return best
-
-
-# -------------------------------------------------------------------------------------------------------------- knapsack
-
-
-def knapsack_optimum(items: npt.ArrayLike, capacity: float) -> tuple[npt.NDArray[np.bool_], float]:
-    """Most valuable set of items that fits, exactly, by integer programming (HiGHS).
-
-    Parameters
-    ----------
-    items : array, shape (N, 2)
-        Value and weight of each.
-    capacity : float
-        Positive.
-
-    Returns
-    -------
-    chosen : bool, shape (N,)
-    value : float
-
-    Raises
-    ------
-    ValueError
-        For another shape or a capacity that is not positive.
-
-    Examples
-    --------
-    >>> from lib.problems.routing import knapsack_optimum
-    >>> knapsack_optimum([[3, 2], [2, 1], [2, 1]], 2)[1]
-    4.0
-    """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    table = np.asarray(items, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != 2:
-        raise ValueError(f"items must have shape (N, 2), values and weights, got {table.shape}")
-    if not capacity > 0:
-        raise ValueError(f"capacity must be positive, got {capacity}")
-    fits = LinearConstraint(table[None, :, 1], ub=capacity)
-    solution = milp(-table[:, 0], integrality=1, bounds=Bounds(0, 1), constraints=fits, options={"mip_rel_gap": 0})
-    chosen = solution.x > 0.5
-    return chosen, float(table[chosen, 0].sum())

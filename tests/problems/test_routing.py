@@ -112,15 +112,6 @@ def test_random_insertion_is_a_tour_and_beats_a_random_one():
     assert routing.tour_length(coords, tour) < 0.4 * routing.tour_length(coords, np.arange(60))
 
 
-def test_knapsack_optimum_equals_enumeration():
-    items = routing.uniform_knapsack(12, 0)
-    chosen, value = routing.knapsack_optimum(items, 2.5)
-    sets = np.array(list(itertools.product((0, 1), repeat=12)))
-    best = (sets @ items[:, 0])[sets @ items[:, 1] <= 2.5].max()
-    assert value == pytest.approx(best, abs=1e-9)
-    assert items[chosen, 1].sum() <= 2.5 + 1e-9
-
-
 def test_projection_keeps_the_aspect_of_a_small_country():
     degrees = np.array([[10.0, 60.0], [12.0, 60.0], [10.0, 59.0], [12.0, 59.0]])
     plane = routing._project(degrees)
@@ -146,8 +137,6 @@ def test_cities_are_the_largest_and_fill_the_square():
         (lambda: routing.tour_length(np.eye(2), [0, 0]), "permutation of 0..1"),
         (lambda: routing.held_karp_tour(routing.uniform_tsp(20, 0)), "3 <= n <= 13"),
         (lambda: routing.held_karp_tour(np.zeros((1, 4, 2))), r"shape \(N, 2\)"),
-        (lambda: routing.knapsack_optimum([1.0, 2.0], 1.0), r"shape \(N, 2\)"),
-        (lambda: routing.knapsack_optimum([[1.0, 2.0]], 0.0), "capacity must be positive"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -192,13 +192,20 @@ class HeatmapPolicy(nn.Module):
         each = {"first": self.first(nodes), "last": self.last(nodes), "visited": self.visited(nodes)}
         return {"keys": keys, "near": near, "bias": bias, **each}
 
-    def _heatmap(self, reader: dict[str, Tensor], tours: Tensor, t: int) -> Tensor:
-        """Equation (3): probabilities (B, alpha, N, K) given the first t cities of the tours."""
+    def _heatmap(
+        self,
+        reader: dict[str, Tensor],
+        tours: Tensor,
+        t: int,
+    ) -> Tensor:
+        """(3): probabilities (B, alpha, N, K) after the first t cities."""
         keys, done = reader["keys"], tours[:, :, :t]
-        query = take(reader["first"], done[:, :, 0]) + take(reader["last"], done[:, :, -1])
+        query = take(reader["first"], done[:, :, 0])
+        query = query + take(reader["last"], done[:, :, -1])
         query = query + take(reader["visited"], done).mean(2)
         b, n, k, d = keys.shape
-        score = (query @ keys.reshape(b, n * k, d).mT).reshape(b, -1, n, k)
+        score = query @ keys.reshape(b, n * k, d).mT
+        score = score.reshape(b, -1, n, k)
         return torch.softmax(score + reader["bias"], dim=-1)
 
     def _roll_out(

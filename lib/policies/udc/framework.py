@@ -313,20 +313,25 @@ class UDC:
         alpha: int,
         beta: int,
         clip: float,
-        generator: torch.Generator,
+        rng: torch.Generator,
     ) -> np.ndarray:
-        """One step in the order of the authors' code: conquer, update, reunite, update, then the divider."""
-        with torch.set_grad_enabled("divider" in train):
-            tours, logp = self.divider.sample(points, alpha, self.revisits(points), False, generator)
+        """One step: conquer, update, reunite, update, then the divider."""
         costs = np.full(3, np.nan)
+        revisit, half = self.revisits(points), self.n // 2
+        with torch.set_grad_enabled("divider" in train):
+            draws = self.divider.sample(points, alpha, revisit, generator=rng)
+        tours, logp = draws
         cost = self.problem.length(points, tours)
         costs[0] = float(cost.mean())
         for stage in range(1 + reunion):
-            pieces = self.problem.split(points, tours, self.n, self.n // 2, generator)
+            pieces = self.problem.split(points, tours, self.n, half, rng)
+            paths = self.problem.normalize(pieces.data)
             with torch.set_grad_enabled("solver" in train):
-                answers, piece_logp, piece_cost = self.solver.solve(self.problem.normalize(pieces.data), beta, False, generator)
+                solved = self.solver.solve(paths, beta, generator=rng)
+            answers, piece_logp, piece_cost = solved
             if "solver" in train:
-                self._update("solver", reinforce(piece_logp, piece_cost), clip)  # (12)
+                loss = reinforce(piece_logp, piece_cost)  # (12)
+                self._update("solver", loss, clip)
             tours = self.problem.merge(pieces, answers)
             cost = self.problem.length(points, tours)
             costs[1 + stage] = float(cost.mean())

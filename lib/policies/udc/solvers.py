@@ -165,14 +165,22 @@ class SubpathSolver(nn.Module):
         key = (k - k.amax(1, keepdim=True)).exp()
         return h, key * v, key
 
-    def _logits(self, query: Tensor, bias: Tensor, free: Tensor, state: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Equations (9) and (10): query (..., m, d), distances (..., m, n) and mask (..., m, n) -> logits (..., m, n)."""
+    def _logits(
+        self,
+        query: Tensor,  # (..., m, d)
+        bias: Tensor,  # distances, (..., m, n)
+        free: Tensor,  # mask, (..., m, n)
+        state: tuple[Tensor, Tensor, Tensor],
+    ) -> Tensor:
+        """Equations (9) and (10): logits (..., m, n)."""
         h, weighted, key = state
         scale = math.log2(h.shape[-2])
         weight = (-self.scale_attention * scale * bias).exp() * free
-        out = torch.sigmoid(query) * (weight @ weighted) / (weight @ key).clamp_min(1e-30)  # (9)
-        score = out @ h.mT / math.sqrt(h.shape[-1]) - self.scale_logits * scale * bias
-        return (CLIP * torch.tanh(score)).masked_fill(~free, -math.inf)  # (10)
+        ratio = (weight @ weighted) / (weight @ key).clamp_min(1e-30)
+        out = torch.sigmoid(query) * ratio  # (9)
+        score = out @ h.mT / math.sqrt(h.shape[-1])
+        score = score - self.scale_logits * scale * bias  # (10)
+        return (CLIP * torch.tanh(score)).masked_fill(~free, -math.inf)
 
     def _roll_out(
         self,

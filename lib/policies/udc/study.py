@@ -92,10 +92,11 @@ def train_scheme(
     lr: float = 1e-3,
     sizes: dict[str, int] | None = None,
 ) -> tuple[UDC, Floats]:
-    """Train a model from scratch by one of `SCHEMES`, each with about the same work.
+    """Train a model from scratch by one of `SCHEMES`, none with less work than the unified one.
 
-    Work is counted in conquering stages with an update: a step of the unified scheme has two, one without reunion has one
-    and is made 3/2 times as often (it still pays for the divider), and pre-training makes one per step on as many paths.
+    A step of the unified scheme has two conquering stages and one update of the divider. One without reunion has one stage
+    and is made 3/2 times as often: about the same work. The pre-trained schemes make as many steps as the unified one, with
+    as many updates of the divider; their pre-training, one stage on as many paths for each step, comes on top.
 
     Parameters
     ----------
@@ -126,9 +127,7 @@ def train_scheme(
         steps, options["reunion"] = steps * 3 // 2, False
     elif scheme.startswith("pre-trained"):
         pretrain(model, steps, alpha * (n_cities // n), beta, lr, 1.0, seed)
-        if scheme.endswith("joint"):
-            steps //= 2
-        else:
+        if scheme.endswith("only"):
             options["train"] = ("divider",)
     history = model.fit(lambda rng: rng.random((n_cities, 2)), steps, **options)
     return model, history
@@ -158,6 +157,24 @@ def rank_correlation(history: Floats, stages: tuple[int, ...]) -> Floats:
     last = len(history) - 1
     rows = [[spearmanr(history[s, b], history[last, b]).statistic for s in stages] for b in range(history.shape[1])]
     return np.array(rows).mean(0)
+
+
+def nearest_share(paths: npt.ArrayLike, order: npt.ArrayLike) -> float:
+    """Share of the steps along `paths` (P, n, 2) in `order` (P, n) that go to the nearest free point.
+
+    Free are the points not yet visited but the last one, whose place is fixed; steps without a choice are not counted.
+
+    Examples
+    --------
+    >>> from lib.policies.udc.study import nearest_share
+    >>> nearest_share([[[0, 0], [1, 0], [2, 0], [3, 0]]], [[0, 2, 1, 3]])
+    0.0
+    """
+    points, walk = np.asarray(paths, dtype=np.float64), np.asarray(order)
+    distance = routing.distance_matrix(np.take_along_axis(points, walk[..., None], axis=1))[:, :-3, :-1]
+    ahead = np.arange(distance.shape[2]) > np.arange(distance.shape[1])[:, None]
+    taken = np.diagonal(distance, 1, axis1=1, axis2=2)
+    return float((taken <= np.where(ahead, distance, np.inf).min(axis=2)).mean())
 
 
 def fill_in_order(items: npt.ArrayLike, capacity: float, order: npt.ArrayLike) -> float:
