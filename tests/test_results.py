@@ -31,6 +31,10 @@ def test_runs_are_distinct_and_measure_every_claim(slug, runs):
         assert set(run["claims"]) == {claim.id for claim in papers.sheet(slug).claims}
 
 
+def test_full_runs_have_several_seeds(slug):
+    assert len(record.load(slug)) >= 2
+
+
 def test_stored_verdicts_are_those_of_todays_rules(slug, runs):
     loaded = {run["key"]: run for run in record.load(slug)}
     for run in runs:
