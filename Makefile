@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 NBVAL := $(PY) -m pytest -p tests.conftest --nbval --nbval-current-env --nbval-cell-timeout=120 -n 2 -q
 
 .PHONY: help env book html serve test lint unit nbval reproduce refresh record personalities bench new stamp lock test-newest test-oldest clean
