@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -114,8 +116,16 @@ def emitted(notebook: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone (a killed recorder); the kernel then ends by itself."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def main(argv: list[str]) -> None:
     """Execute ``CHAPTER OUT PARAMETERS_AS_JSON`` in this process."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     import papermill
     from traitlets.config import Config
 

@@ -96,8 +96,9 @@ def test_a_killed_recorder_loses_only_what_was_in_flight(toy_project):
     deadline = time.monotonic() + 60
     while not runs_of(toy_project) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    wait_for(lambda: not processes_of(toy_project))  # the chapter in flight ends with its recorder
     before = runs_of(toy_project)
     assert 1 <= len(before) < 4
     done = toy_run(toy_project, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-3")
@@ -167,6 +168,12 @@ def test_dask_delivers_every_run_exactly_once_though_a_worker_is_killed(toy_proj
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def processes_of(project):
+    """Command lines of the processes that execute chapters of a project."""
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if "lib.execute" in line and str(project) in line]
 
 
 def wait_for(condition, seconds=60):
