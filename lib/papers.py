@@ -7,6 +7,7 @@ they are edited; outside (Colab, an installed wheel) the same files are read fro
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,12 @@ def chapter(slug: str) -> Path:
     return root() / "book" / part_of(slug) / f"{slug}.ipynb"
 
 
+def heading(slug: str) -> str:
+    """The title of a paper's chapter: the heading that its notebook opens with."""
+    opening = json.loads(chapter(slug).read_text(encoding="utf-8"))["cells"][0]["source"]
+    return "".join(opening).splitlines()[0].removeprefix("# ")
+
+
 def records(slug: str) -> Path:
     """Path of a paper's recorded runs (it need not exist yet)."""
     return root() / "results" / f"{slug}.json"
@@ -127,7 +134,6 @@ class Sheet:
     scale: dict[str, Knob]
     claims: list[Claim]
     code: str = ""
-    short: str = ""
 
     def claim(self, claim_id: str) -> Claim:
         """The claim with this id; ValueError if there is none."""

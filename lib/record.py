@@ -190,19 +190,24 @@ def load(slug: str, preset: str = "full") -> list[dict[str, Any]]:
     Verdicts are decided again from the stored values by today's rules. ``"current"`` says whether the run is one of
     today's code.
     """
-    from lib.claims import verdict
-
-    sheet, newest = papers.sheet(slug), {}
+    newest = {}
     for record in sorted(_stored(slug), key=lambda record: record["recorded"]):
         if record["preset"] == preset and not record["changed"]:
             newest[record["seed"]] = record
     for record in newest.values():
         record["current"] = record["key"] == Run(slug, preset, record["seed"]).key() if papers.is_checkout() else None
-        for claim in sheet.claims:
-            if entry := record["claims"].get(claim.id):
-                values = {name: float("nan") if value is None else value for name, value in entry["values"].items()}
-                entry["verdict"] = verdict(claim, values, preset)
-    return [newest[seed] for seed in sorted(newest)]
+    return [_judged(newest[seed]) for seed in sorted(newest)]
+
+
+def _judged(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the verdicts that today's rules give to its values."""
+    from lib.claims import verdict
+
+    for claim in papers.sheet(record["slug"]).claims:
+        if entry := record["claims"].get(claim.id):
+            values = {name: float("nan") if value is None else value for name, value in entry["values"].items()}
+            entry["verdict"] = verdict(claim, values, record["preset"])
+    return record
 
 
 def _stored(slug: str) -> list[dict[str, Any]]:
@@ -213,14 +218,23 @@ def _stored(slug: str) -> list[dict[str, Any]]:
 def keep(record: dict[str, Any]) -> None:
     """Add a record to ``results/<slug>.json``, in place of an older one of the same run; atomic."""
     slug = record["slug"]
+    with _locked(papers.records(slug)):
+        _write(slug, [old for old in _stored(slug) if _same_run(old) != _same_run(record)] + [record])
+
+
+def rejudge(slug: str) -> None:
+    """Decide the verdicts of all stored runs again, after a claim's rule has changed."""
+    with _locked(papers.records(slug)):
+        if runs := _stored(slug):
+            _write(slug, runs)
+
+
+def _write(slug: str, runs: list[dict[str, Any]]) -> None:
+    runs = sorted(map(_judged, runs), key=lambda run: (run["preset"], json.dumps(run["changed"], sort_keys=True), run["seed"]))
     path = papers.records(slug)
-    path.parent.mkdir(exist_ok=True)
-    with _locked(path):
-        runs = [old for old in _stored(slug) if _same_run(old) != _same_run(record)] + [record]
-        runs.sort(key=lambda run: (run["preset"], json.dumps(run["changed"], sort_keys=True), run["seed"]))
-        beside = path.with_suffix(".json.part")
-        beside.write_text(_compact({"slug": slug, "runs": runs}) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+    beside = path.with_suffix(".json.part")
+    beside.write_text(_compact({"slug": slug, "runs": runs}) + "\n", encoding="utf-8")
+    os.replace(beside, path)
 
 
 def _same_run(record: dict[str, Any]) -> str:
@@ -244,6 +258,7 @@ def _locked(path: Path) -> Iterator[None]:
     """One writer at a time, also between recorders; the lock is the system's and ends with the process."""
     import fcntl
 
+    path.parent.mkdir(exist_ok=True)
     with open(path.parent / ".lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -268,7 +283,10 @@ def record(runs: list[Run], jobs: int = 2, scheduler: str | None = None, timeout
         papers.sheet(run.slug).values(run.preset)
         execute.check_parameters(papers.chapter(run.slug), run.parameters)
     keys = {run.key(): run for run in runs}
-    done = {old["key"] for slug in {run.slug for run in runs} for old in _stored(slug)}
+    slugs = {run.slug for run in runs}
+    for slug in slugs:
+        rejudge(slug)
+    done = {old["key"] for slug in slugs for old in _stored(slug)}
     missing = {key: run for key, run in keys.items() if key not in done}
     failures = []
     with tqdm(total=len(keys), initial=len(keys) - len(missing), desc="recorded", unit="run") as bar:

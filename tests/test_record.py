@@ -41,6 +41,16 @@ def test_a_record_holds_results_and_provenance(recorded):
 
 
 @pytest.mark.slow
+def test_stored_verdicts_follow_a_changed_rule(recorded):
+    path = recorded / "results" / "toy.json"
+    stored = path.read_text()
+    path.write_text(stored.replace("not testable", "reproduced"))
+    done = toy_run(recorded, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-1")
+    assert done.returncode == 0, done.stderr
+    assert path.read_text() == stored
+
+
+@pytest.mark.slow
 def test_what_is_recorded_is_skipped_until_code_or_parameters_change(recorded):
     def again(*options):
         done = toy_run(recorded, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-1", *options)

@@ -63,7 +63,7 @@ def gallery() -> str:
         target, about = found
         parts += [
             "",
-            f"### [{sheet.short or sheet.title}]({path.relative_to(BOOK).as_posix()})",
+            f"### [{papers.heading(path.stem)}]({path.relative_to(BOOK).as_posix()})",
             "",
             f":::{{figure}} {target.relative_to(BOOK).as_posix()}",
             f":alt: {about['image']['alt']}",

@@ -47,7 +47,6 @@ def test_module_says_what_it_implements():
 
 _SHEET = """\
 title: "TODO"
-short: "TODO: a few words for the gallery"
 authors: ["TODO"]
 year: 2024
 venue: "TODO"

@@ -128,7 +128,7 @@ def hopping_gap(
     """RMS distance of one CBO step from one consensus-hopping step with the same particles, consensus and normals.
 
     Particles are drawn from N(x, width^2 I); from their consensus c, hopping draws N(c, width^2 I), CBO moves the particles.
-    The theorem bounds the distance by terms in |lambda - 1/Delta t| and sigma sqrt(Delta t).
+    The theorem bounds the distance by terms in ``|lambda - 1/Delta t|`` and ``sigma sqrt(Delta t)``.
 
     Parameters
     ----------
