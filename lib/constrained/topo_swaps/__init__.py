@@ -14,19 +14,19 @@ Not implemented: the authors' networks (an MLP per node, trained by L-BFGS; `Col
 penalty in the least-squares score, and the gradient test xi inside the search (`candidate_pairs` has it; the authors' code does
 not use it either).
 
-================== ========================== ==========================================================================
-symbol             name                       shape, meaning
-================== ========================== ==========================================================================
-W                  ``W``, ``weights``         (d, d), W[i, j] = weight of the edge i -> j
-S                  ``S``                      (d, d), second moments X'X / n
-pi, Z(pi)          ``order``                  (d,), parents first; Z forbids i -> j unless i stands before j
+================== =============================== ============================================================================
+symbol             name                            shape, meaning
+================== =============================== ============================================================================
+W                  ``W``, ``weights``              (d, d), W[i, j] = weight of the edge i -> j
+S                  ``S``                           (d, d), second moments X'X / n
+pi, Z(pi)          ``order``                       (d,), parents first; Z forbids i -> j unless i stands before j
 W*(pi), q(pi)      `order_weights`, `order_score`  best weights that respect the order, and their score
-Q, grad Q          `score_and_gradient`       float and (d, d)
-h, grad h          `acyclicity`               float and (d, d), with respect to A = |W|
-Y(W, tau, xi)      `candidate_pairs`          (m, 2), the s pairs with the smallest [grad h]_ij (tau follows from s)
-s_small, s_large   ``size_small, size_large`` candidate pairs per round
-L, T               ``OrderFit.L``             (d, d), Cholesky factor of S in the order; T = D L^{-1}
-================== ========================== ==========================================================================
+Q, grad Q          `score_and_gradient`            float and (d, d)
+h, grad h          `acyclicity`                    float and (d, d), with respect to A = ``|W|``
+Y(W, tau, xi)      `candidate_pairs`               (m, 2), the s pairs with the smallest [grad h]_ij (tau follows from s)
+s_small, s_large   ``size_small, size_large``      candidate pairs per round
+L, T               ``OrderFit.L``                  (d, d), Cholesky factor of S in the order; T = D L^{-1}
+================== =============================== ============================================================================
 """
 
 from lib.constrained.topo_swaps.acyclicity import acyclicity, candidate_pairs, dag_from_weights, kkt_violation

@@ -26,7 +26,7 @@ def _square(W: npt.ArrayLike, name: str = "W") -> Array:
 def acyclicity(
     W: npt.ArrayLike, kind: Kind = "logdet", of: Literal["abs", "square"] = "abs", s: float = 1.0
 ) -> tuple[float, Array]:
-    """h(A) and its gradient with respect to A, for A = |W| or W∘W: zero if and only if the graph has no cycle.
+    """h(A) and its gradient with respect to A, for A = ``|W|`` or ``W∘W``: zero if and only if the graph has no cycle.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def acyclicity(
     kind : {"logdet", "exp", "poly"}
         ``-log det(s I - A) + d log s`` (DAGMA; the authors' TOPO), ``tr e^A - d`` (NOTEARS), ``tr (I + A/d)^d - d``.
     of : {"abs", "square"}
-        What A is. The authors' TOPO takes |W|; with W∘W the gradient with respect to W vanishes on every DAG.
+        What A is. The authors' TOPO takes ``|W|``; with ``W∘W`` the gradient with respect to W vanishes on every DAG.
     s : float
         Of ``"logdet"`` only: its domain is that of spectral radius below s.
 
@@ -103,7 +103,7 @@ def candidate_pairs(
     Parameters
     ----------
     G_h : array, shape (d, d)
-        Gradient of h at |W|.
+        Gradient of h at ``|W|``.
     order : int array, shape (d,)
     size : int
         Number of pairs wanted (the paper's s_small, s_large). Ties with the last one are included, so there may be more;

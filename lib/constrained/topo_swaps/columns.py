@@ -110,7 +110,7 @@ class ColumnFit:
 
 
 def logistic_column(X: Array, y: Array, C: float = 0.1) -> tuple[float, Array]:
-    """Logistic regression with an l1 penalty (authors' code: liblinear, C = 0.1): mean loss plus penalty / (C n), |coef|.
+    """Logistic regression with an l1 penalty (authors' code: liblinear, C = 0.1): mean loss plus penalty / (C n), ``|coef|``.
 
     Parameters
     ----------

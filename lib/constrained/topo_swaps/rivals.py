@@ -36,7 +36,7 @@ def _least_squares(S: Array, W: Array) -> tuple[float, Array]:
 def notears_linear(
     X: npt.ArrayLike, lam: float = 0.0, max_iter: int = 100, h_tol: float = 1e-8, rho_max: float = 1e16, threshold: float = 0.0
 ) -> Array:
-    """NOTEARS (Zheng et al., 2018): min Q(W) + lam |W|_1 subject to tr e^{W∘W} = d, by an augmented Lagrangian.
+    """NOTEARS (Zheng et al., 2018): min ``Q(W) + lam |W|_1`` subject to ``tr e^{W∘W} = d``, by an augmented Lagrangian.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def default_sizes(d: int) -> tuple[int, int]:
 
 
 def path_weights(W: Array, order: Order) -> Array:
-    """∇h(|W|) = (I - |W|)^{-T} of weights that respect an order: entry (i, j) sums the paths from j to i; shape (d, d)."""
+    """``∇h(|W|) = (I - |W|)^{-T}`` of weights that respect an order: entry (i, j) sums the paths from j to i; shape (d, d)."""
     upper = abs(W[np.ix_(order, order)])
     inverse, _ = dtrtri(np.eye(len(W)) - upper.T, lower=1, unitdiag=1)
     G = np.empty_like(inverse)

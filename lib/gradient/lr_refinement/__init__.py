@@ -11,20 +11,20 @@ performance estimation (`worst_case`, needs PEPit), and stacks of training runs 
 seed (`sweeps`, `network`, `transformer`). Not implemented: the paper's large runs (ImageNet, RCNN, GPT on BookWiki, ...); the
 recorder and the schedulers are all that such a run needs.
 
-=====================  ==================  ==========  ===================================================
-symbol                 name                shape       meaning
-=====================  ==================  ==========  ===================================================
-T                      ``n_steps``         int         iterations, fixed beforehand
-w_1..w_T               ``w``               (T,)        non-negative weights, the last one positive
-w_{t+1:T}              ``later(w)``        (T,)        sum of the later weights
-z_t, x_t, g_t          ``z``, ``x``, ``g`` (T, ..., d) online learner, iterates, subgradients at x_t
-eta_t                  ``eta``             (T,)        learning rates: w_t w_{t+1:T} / w_{1:T}
-G_t                    ``G``               (T,)        gradient norms ||g_t||_2 or ||g_t||_1
-D                      ``D``               float       distance of x_1 to the comparator
-tau                    ``tau``             float       width of the median filter, as a share of the run (0.1)
-B1                     `bound_weights`     float       (D^2 + sum w_t^2 G_t^2) / (2 w_{1:T})
-B2                     `bound_steps`       float       classical last-iterate bound of any step sizes
-=====================  ==================  ==========  ===================================================
+=====================  ===================  ===========  ========================================================
+symbol                 name                 shape        meaning
+=====================  ===================  ===========  ========================================================
+T                      ``n_steps``          int          iterations, fixed beforehand
+w_1..w_T               ``w``                (T,)         non-negative weights, the last one positive
+w_{t+1:T}              ``later(w)``         (T,)         sum of the later weights
+z_t, x_t, g_t          ``z``, ``x``, ``g``  (T, ..., d)  online learner, iterates, subgradients at x_t
+eta_t                  ``eta``              (T,)         learning rates: w_t w_{t+1:T} / w_{1:T}
+G_t                    ``G``                (T,)         gradient norms ``||g_t||_2`` or ``||g_t||_1``
+D                      ``D``                float        distance of x_1 to the comparator
+tau                    ``tau``              float        width of the median filter, as a share of the run (0.1)
+B1                     `bound_weights`      float        (D^2 + sum w_t^2 G_t^2) / (2 w_{1:T})
+B2                     `bound_steps`        float        classical last-iterate bound of any step sizes
+=====================  ===================  ===========  ========================================================
 """
 
 from __future__ import annotations
