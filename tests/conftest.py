@@ -17,6 +17,10 @@ import pytest
 from lib import execute
 from tools import notebooks, scaffold
 
+# One thread per process, as the Makefile has it: read when numpy and torch load, which nothing above does.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
