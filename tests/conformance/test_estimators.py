@@ -13,21 +13,31 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from lib.constrained.topo_swaps import TOPO
 from lib.objectives.anyloss import AnyLossClassifier
 
 #: One instance per configuration that is worth checking.
-ESTIMATORS = [
+CLASSIFIERS = [
     AnyLossClassifier(max_iter=50),
     AnyLossClassifier(metric="gmean", max_iter=50),
 ]
+ESTIMATORS = [*CLASSIFIERS, TOPO(random_state=0)]
 
 
-@parametrize_with_checks(ESTIMATORS)
+def excused(estimator):
+    """Checks that cannot hold, with the reason."""
+    if isinstance(estimator, TOPO):  # its parameter `score` (the paper's word) hides the method of that name
+        checks = ["check_fit_score_takes_y", "check_n_features_in_after_fitting", "check_pipeline_consistency"]
+        return dict.fromkeys(checks, "`score` is no method")
+    return {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=excused)
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
 
-@pytest.fixture(params=ESTIMATORS, ids=repr)
+@pytest.fixture(params=CLASSIFIERS, ids=repr)
 def estimator(request):
     return clone(request.param)
 

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 from scipy.linalg import expm
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lib import experiment
 from lib.constrained import topo_swaps as topo
@@ -17,17 +16,6 @@ from lib.problems import dags
 def instance(d, k, seed, n=1000):
     W = dags.simulate_weights(dags.simulate_dag(d, k * d, "ER", seed), seed=seed + 100)
     return W, dags.simulate_sem(W, n, seed=seed + 200)
-
-
-#: The parameter `score` (the paper's word) is taken for the method of that name.
-NAMED_SCORE = ["check_fit_score_takes_y", "check_n_features_in_after_fitting", "check_pipeline_consistency"]
-
-
-@parametrize_with_checks(
-    [topo.TOPO(random_state=0)], expected_failed_checks=lambda _: dict.fromkeys(NAMED_SCORE, "`score` is no method")
-)
-def test_scikit_learns_own_checks(estimator, check):
-    check(estimator)
 
 
 @pytest.mark.slow
