@@ -56,10 +56,14 @@ def resolve(which: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "requirements.in"
         source.write_text("\n".join(direct) + "\n", encoding="utf-8")
+        no_torch = Path(folder) / "overrides.txt"  # others need it, too; a marker that never holds takes it out
+        no_torch.write_text("torch; sys_platform == 'none'\n", encoding="utf-8")
         strategy = {"newest": "highest", "oldest": "lowest-direct"}[which]
         command = [sys.executable, "-m", "uv", "pip", "compile", str(source), "--resolution", strategy, "--no-header"]
         done = subprocess.run(
-            [*command, "--no-annotate", "--quiet", "--python", sys.executable], capture_output=True, text=True
+            [*command, "--no-annotate", "--quiet", "--override", str(no_torch), "--python", sys.executable],
+            capture_output=True,
+            text=True,
         )
     if done.returncode:
         sys.exit(done.stderr)
