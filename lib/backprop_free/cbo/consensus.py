@@ -291,6 +291,14 @@ def _log_sum_exp(logs: Array) -> float:
     return float(top + np.log(np.exp(logs - top).sum()))
 
 
+def finite_points(name: str, value: npt.ArrayLike) -> Array:
+    """The value as an array of points; ValueError unless it is finite and has an axis of dimension."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim < 1 or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be an array of finite numbers with the dimension as its last axis, got {value!r}")
+    return array
+
+
 def positive_int(name: str, value: Any, least: int = 1) -> int:
     """`value` as an int; TypeError for what is no integer, ValueError below `least`."""
     if isinstance(value, bool):

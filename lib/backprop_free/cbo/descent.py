@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult, minimize
 
-from lib.backprop_free.cbo.consensus import Array, Fun, evaluate, positive_int
+from lib.backprop_free.cbo.consensus import Array, Fun, evaluate, finite_points, positive_int
 
 Grad = Callable[[Array], npt.ArrayLike]
 
@@ -148,7 +148,7 @@ def langevin(
     Raises
     ------
     ValueError
-        For settings out of range or a `grad` that returns another shape.
+        For settings out of range, a start that is not finite, or a `grad` that returns another shape.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def langevin(
             raise ValueError(f"{name} must be positive and finite, got {value}")
     if not 0 <= noise < np.inf:
         raise ValueError(f"noise must be finite and not negative, got {noise}")
-    x, steps, rng = np.asarray(x0, dtype=np.float64), positive_int("max_iter", max_iter), np.random.default_rng(seed)
+    x, steps, rng = finite_points("x0", x0), positive_int("max_iter", max_iter), np.random.default_rng(seed)
     if x.ndim not in (1, 2):
         raise ValueError(f"x0 must have shape (d,) or (n_runs, d), got {x.shape}")
     if n_runs is not None:

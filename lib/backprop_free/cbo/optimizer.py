@@ -28,6 +28,7 @@ class CBO(torch.optim.Optimizer):
         Of the initial particles (0.5).
     noise_type : {"anisotropic", "isotropic"}
     generator : torch.Generator, optional
+        Its state is the caller's to save: `state_dict` holds the settings and the particles.
 
     Raises
     ------
@@ -71,7 +72,17 @@ class CBO(torch.optim.Optimizer):
             raise ValueError(f"noise_type must be 'isotropic' or 'anisotropic', got {noise_type!r}")
         center = parameters_to_vector(self.param_groups[0]["params"]).detach()
         self.generator = generator
-        self.particles = center + std * self._normals((n_particles, len(center)), center)
+        # In the optimizer's state, so that `state_dict` carries it: a resumed run goes on with the same swarm.
+        self.state[self._first]["particles"] = center + std * self._normals((n_particles, len(center)), center)
+
+    @property
+    def _first(self) -> torch.nn.Parameter:
+        return self.param_groups[0]["params"][0]
+
+    @property
+    def particles(self) -> torch.Tensor:
+        """The swarm, shape (N, d); d counts all parameters."""
+        return self.state[self._first]["particles"]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -87,7 +98,7 @@ class CBO(torch.optim.Optimizer):
         away = x - consensus
         scale = away.norm(dim=1, keepdim=True) if group["noise_type"] == "isotropic" else away.abs()
         kick = group["noise"] * group["dt"] ** 0.5 * scale * self._normals(x.shape, x)
-        self.particles = x - group["drift"] * group["dt"] * away + kick
+        self.state[self._first]["particles"] = x - group["drift"] * group["dt"] * away + kick
         return losses.min()
 
     def _loss(self, closure: Callable[[], Any], particle: torch.Tensor, params: list[torch.nn.Parameter]) -> torch.Tensor:

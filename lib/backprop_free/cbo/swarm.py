@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
-from lib.backprop_free.cbo.consensus import Array, Fun, check_alpha, consensus_point, evaluate, positive_int
+from lib.backprop_free.cbo.consensus import Array, Fun, check_alpha, consensus_point, evaluate, finite_points, positive_int
 
 #: A setting that may change with the step k = 0, 1, ...
 Schedule = float | Callable[[int], float]
@@ -204,7 +204,7 @@ def minimize_consensus_hopping(
     if not callable(width) and not 0 < width < np.inf:
         raise ValueError(f"width must be positive and finite, got {width}")
     N = positive_int("n_particles", n_particles, least=2)
-    center = _finite("x0", x0)
+    center = finite_points("x0", x0)
     if n_runs is not None:
         center = np.broadcast_to(center, (positive_int("n_runs", n_runs), center.shape[-1]))
     if center.ndim not in (1, 2):
@@ -261,30 +261,23 @@ def _normals(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.swapaxes(rng.standard_normal((*shape[:-2], shape[-1], shape[-2])), -1, -2)
 
 
-def _finite(name: str, value: npt.ArrayLike) -> Array:
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim < 1 or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be an array of finite numbers with the dimension as its last axis, got {value!r}")
-    return array
-
-
 def _initial_particles(
     rng: np.random.Generator, x0: Any, bounds: Any, mean: Any, std: Any, n_particles: int, n_runs: int | None
 ) -> Array:
     """Particles (N, d), or (R, N, d) where there are runs."""
     runs = () if n_runs is None else (positive_int("n_runs", n_runs),)
     if x0 is not None:
-        x = _finite("x0", x0)
+        x = finite_points("x0", x0)
         if x.ndim not in (2, 3) or x.shape[-2] < 2:
             raise ValueError(f"x0 must have shape (N, d) or (n_runs, N, d) with N >= 2 particles, got {x.shape}")
         return _particles_last(np.broadcast_to(x, (*runs, *x.shape[-2:])) if runs else x)
     N = positive_int("n_particles", n_particles, least=2)
     if mean is not None:
-        center, spread = _finite("mean", mean), np.asarray(std, dtype=np.float64)
+        center, spread = finite_points("mean", mean), np.asarray(std, dtype=np.float64)
         if center.ndim != 1 or spread.shape not in ((), center.shape) or not (spread >= 0).all():
             raise ValueError(f"mean must have shape (d,) and std be a number or (d,), not negative; got {mean!r} and {std!r}")
         return center + spread * _normals(rng, (*runs, N, len(center)))
-    box = _finite("bounds", bounds)
+    box = finite_points("bounds", bounds)
     if box.ndim != 2 or box.shape[1] != 2 or not (box[:, 0] < box[:, 1]).all():
         raise ValueError(f"bounds must be d pairs (low, high) with low < high, got {bounds!r}")
     return _particles_last(rng.uniform(box[:, 0], box[:, 1], (*runs, N, len(box))))
