@@ -121,7 +121,7 @@ def draw_counts(ax: Axes, per_slug: dict[str, Counter[str]]) -> None:
             bars = ax.barh(names, widths, left=left, color=figures.VERDICT_COLORS[word], label=word, height=0.6)
             ax.bar_label(bars, labels=[f"{w:.0f}" if w else "" for w in widths], label_type="center", color="white")
         left += widths
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)  # the first chapter on top, also where axes are shared
     ax.grid(visible=False)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("claims")
