@@ -197,7 +197,8 @@ def stamp() -> None:
 
 
 def _targets(slugs: list[str]) -> list[Path]:
-    return [papers.chapter(slug) for slug in slugs] if slugs else chapters()
+    """The named chapters, or all; "scoreboard" names none of them, it is always done last."""
+    return [papers.chapter(slug) for slug in slugs if slug != SCOREBOARD.stem] if slugs else chapters()
 
 
 def main(argv: list[str] | None = None) -> int:
