@@ -15,6 +15,8 @@ from lib.gradient.lr_refinement import (
     RefinedLR,
     refine_schedule,
 )
+from lib.gradient.lr_refinement.convex import batch_rows, keel_problem
+from lib.gradient.lr_refinement.convolution import convolution_logits, start_convolutions
 from lib.gradient.lr_refinement.network import (
     as_module,
     evaluate_networks,
@@ -27,7 +29,7 @@ from lib.gradient.lr_refinement.network import (
 from lib.gradient.lr_refinement.schedule_free import train_schedule_free
 from lib.gradient.lr_refinement.sweeps import Task, compare_schedules, grid_rates, logistic_task, minibatch_rows, train_stack
 from lib.gradient.lr_refinement.transformer import CharTransformer, shipped_text, train_transformer
-from lib.problems.logistic import LogisticRegression
+from lib.problems.logistic import LogisticRegression, SoftmaxRegression
 
 OPTIMIZERS = {
     "sgd": lambda params, lr: torch.optim.SGD(params, lr=lr),
@@ -370,7 +372,10 @@ def test_images_are_scaled_and_cropped():
     assert prepare_images(images).nonzero().tolist() == [[0, 0], [0, 4 * 28 + 5]]
     assert prepare_images(images)[0, 0] == 0.2
     assert prepare_images(images, 20).nonzero().tolist() == [[0, 1]]
-    with pytest.raises(ValueError, match="20 or 28, got 7"):
+    small = prepare_images(images, 14)
+    assert small.nonzero().tolist() == [[0, 0], [0, 2 * 14 + 2]]
+    torch.testing.assert_close(small[0, [0, 30]], torch.tensor([0.05, 0.25], dtype=torch.float64))
+    with pytest.raises(ValueError, match="14, 20 or 28, got 7"):
         prepare_images(images, 7)
 
 
@@ -384,6 +389,72 @@ def test_network_task_scores_training_loss_and_test_error():
     torch.testing.assert_close(scores["error"], evaluate_networks(task.start, *test)[1])
     same = network_task(train, test, 4, [np.random.default_rng(s) for s in range(2)], batch_size=8)
     assert all(torch.equal(a, b) for a, b in zip(task.gradient(3, task.start), same.gradient(3, task.start), strict=True))
+
+
+@pytest.mark.parametrize("side", [7, 14])
+def test_stacked_convolutions_are_those_of_torch(side):
+    rng = np.random.default_rng(0)
+    params = [torch.cat([p, 2 * p], 1) for p in start_convolutions(side**2, [rng, rng, rng], n_classes=5)]
+    x, y = torch.from_numpy(rng.random((3, 1, 9, side**2))), torch.from_numpy(rng.integers(0, 5, (3, 9)))
+    gradients = network_gradients(params, x, y, convolution_logits)
+    for s in range(3):
+        for r in range(2):
+            leaves = [p[s, r].clone().requires_grad_() for p in params]
+            W1, b1, W2, b2, W3, b3 = leaves
+            hidden = x[s, 0].view(9, 1, side, side)
+            for W, b, n_in in ((W1, b1, 1), (W2, b2, 8)):
+                kernel = W.T.reshape(-1, 3, 3, n_in).movedim(3, 1)
+                hidden = torch.relu(torch.nn.functional.conv2d(hidden, kernel, b[0], stride=2))
+            logits = hidden.movedim(1, 3).flatten(1) @ W3 + b3
+            torch.testing.assert_close(convolution_logits(params, x)[s, r], logits)
+            for ours, theirs in zip(gradients, torch.autograd.grad(cross_entropy(logits, y[s]), leaves), strict=True):
+                torch.testing.assert_close(ours[s, r], theirs)
+
+
+def test_convolutions_name_bad_images():
+    for n_inputs in (10, 36):
+        with pytest.raises(ValueError, match=f"at least 7 x 7, got {n_inputs} pixels"):
+            start_convolutions(n_inputs, [np.random.default_rng(0)])
+
+
+def test_network_task_trains_the_network_that_it_is_given():
+    rng = np.random.default_rng(0)
+    train = torch.from_numpy(rng.random((70, 49))), torch.from_numpy(rng.integers(0, 3, 70))
+    rngs = [np.random.default_rng(s) for s in range(2)]
+    task = network_task(train, train, 4, rngs, 8, start=start_convolutions, logits=convolution_logits)
+    loss, error = evaluate_networks(task.start, *train, logits=convolution_logits)
+    torch.testing.assert_close(task.scores(task.start), {"loss": loss, "error": error})
+    assert [g.shape for g in task.gradient(0, task.start)] == [p.shape for p in task.start]
+
+
+def test_keel_problems_are_named_with_their_classes():
+    two, four, mail = keel_problem("vehicle0"), keel_problem("vehicle (4)"), keel_problem("spambase (2)")
+    assert (type(two), type(four), type(mail)) == (LogisticRegression, SoftmaxRegression, LogisticRegression)
+    assert (four.n_classes, four.dim, len(four.y)) == (4, 76, 846)
+    with pytest.raises(ValueError, match="vehicle has 4 classes, the name says 3"):
+        keel_problem("vehicle (3)")
+    with pytest.raises(ValueError, match="unknown KEEL set 'vehicle'"):
+        keel_problem("vehicle")
+
+
+def test_batches_grow_only_where_an_epoch_would_be_long():
+    assert [batch_rows(n, 150) for n in (10, 846, 2400, 2401, 6435)] == [10, 16, 16, 17, 43]
+    assert all(n // batch_rows(n, 150) <= 150 for n in range(1, 8000))
+    with pytest.raises(ValueError, match="must be positive, got 846, 0, 16"):
+        batch_rows(846, 0)
+
+
+def test_multiclass_stack_learns_and_scores():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    problem = SoftmaxRegression(X, (X + rng.normal(size=X.shape)).argmax(1) + (X[:, 0] > 1))
+    task = logistic_task(problem, 20, 6, [np.random.default_rng(s) for s in range(2)])
+    grids = {name: [0.01, 0.1, 1.0] for name in ("flat", "linear", "refined l1")}
+    for optimizer in ("sgd", "adam"):
+        losses = compare_schedules(task, grids, optimizer).scores["loss"]
+        assert losses.shape == (2, 3)
+        assert (losses >= problem.minimum().fun).all()
+        assert (losses < 0.8 * np.log(3)).all()
 
 
 def test_logistic_task_uses_each_seeds_own_minibatches():

@@ -6,10 +6,10 @@ and Further Refinements".
 
 Implemented: the map from weights to schedules and its last-iterate theorem (`theory`), the weights that minimize the bound
 for given gradient norms and the classical bound of any step sizes (`bounds`), refinement for SGD-like and Adam-like
-optimizers (`refinement`), schedulers and a gradient-norm recorder for any torch optimizer (`schedulers`), exact worst cases by
-performance estimation (`worst_case`, needs PEPit), and stacks of training runs that differ in schedule, learning rate and
-seed (`sweeps`, `network`, `transformer`). Not implemented: the paper's large runs (ImageNet, RCNN, GPT on BookWiki, ...); the
-recorder and the schedulers are all that such a run needs.
+optimizers (`refinement`), schedulers and a gradient-norm recorder for any torch optimizer (`schedulers`), exact worst cases
+by performance estimation (`worst_case`, needs PEPit), and stacks of training runs that differ in schedule, learning rate and
+seed (`sweeps`, `convex`, `network`, `convolution`, `transformer`). Not implemented: the paper's large runs (ImageNet, RCNN,
+GPT on BookWiki, ...); the recorder and the schedulers are all that such a run needs.
 
 =====================  ===================  ===========  ========================================================
 symbol                 name                 shape        meaning

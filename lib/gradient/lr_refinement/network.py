@@ -1,8 +1,8 @@
-"""A small ReLU network on MNIST, as a stack of runs (for sweeps) and as a plain torch module (for any torch optimizer)."""
+"""A small ReLU network on images, as a stack of runs (for sweeps) and as a plain torch module (for any torch optimizer)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -15,11 +15,15 @@ from .sweeps import Task, minibatch_rows
 #: Hidden widths of the network; inputs and classes come from the data.
 HIDDEN = (64, 64)
 
+#: A network as a function of a stack of parameters and of inputs, see `network_logits`.
+Logits = Callable[[Sequence[Tensor], Tensor], Tensor]
+
 
 def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
     """Images (n, 28, 28) in 0..255 as rows in 0..1, shape (n, pixels^2), float64.
 
-    `pixels` 28, or 20: the middle, the box to which MNIST's digits were scaled before they were centered by their mass.
+    `pixels` 28, or 20: the middle, the box to which MNIST's digits were scaled before they were centered by their mass; or 14:
+    the means of 2 x 2 pixels.
 
     Examples
     --------
@@ -28,8 +32,11 @@ def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
     >>> prepare_images(np.full((2, 28, 28), 255, dtype=np.uint8), pixels=20).shape
     torch.Size([2, 400])
     """
-    if pixels not in (20, 28):
-        raise ValueError(f"pixels must be 20 or 28, got {pixels}")
+    if pixels not in (14, 20, 28):
+        raise ValueError(f"pixels must be 14, 20 or 28, got {pixels}")
+    if pixels == 14:
+        small = images.reshape(-1, 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.int64)
+        return torch.from_numpy(small).flatten(1).double().div_(4 * 255)
     margin = (28 - pixels) // 2
     middle = np.ascontiguousarray(images[:, margin : 28 - margin, margin : 28 - margin])
     return torch.from_numpy(middle).flatten(1).double().div_(255)
@@ -37,12 +44,14 @@ def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
 
 def start_networks(n_inputs: int, rngs: Sequence[np.random.Generator], n_classes: int = 10) -> list[Tensor]:
     """One network per generator, torch's default initialization: W1, b1, ..., W3, b3, each (S, 1, inputs, outputs), float64."""
-    sizes = [n_inputs, *HIDDEN, n_classes]
-    params: list[Tensor] = []
-    drawn = [[_layer(rng, a, b) for a, b in pairwise(sizes)] for rng in rngs]
-    for layer in range(len(sizes) - 1):
-        params += [torch.stack([network[layer][part] for network in drawn]).unsqueeze(1) for part in (0, 1)]
-    return params
+    return draw_layers(pairwise([n_inputs, *HIDDEN, n_classes]), rngs)
+
+
+def draw_layers(shapes: Iterable[tuple[int, int]], rngs: Sequence[np.random.Generator]) -> list[Tensor]:
+    """W1, b1, W2, ... for layers of these (inputs, outputs), each (S, 1, inputs or 1, outputs), one draw per generator."""
+    shapes = list(shapes)
+    drawn = [[_layer(rng, a, b) for a, b in shapes] for rng in rngs]
+    return [torch.stack([net[k][part] for net in drawn]).unsqueeze(1) for k in range(len(shapes)) for part in (0, 1)]
 
 
 def _layer(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[Tensor, Tensor]:
@@ -58,29 +67,31 @@ def network_logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
     return x @ params[-2] + params[-1]
 
 
-def network_losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+def network_losses(params: Sequence[Tensor], x: Tensor, y: Tensor, logits: Logits = network_logits) -> Tensor:
     """Mean cross-entropy of every run, shape (S, R), for classes y of shape (S or 1, B)."""
-    logits = network_logits(params, x)
-    classes = y[:, None].expand(logits.shape[:3])
-    return cross_entropy(logits.flatten(0, 2), classes.flatten(), reduction="none").view(classes.shape).mean(2)
+    outputs = logits(params, x)
+    classes = y[:, None].expand(outputs.shape[:3])
+    return cross_entropy(outputs.flatten(0, 2), classes.flatten(), reduction="none").view(classes.shape).mean(2)
 
 
-def network_gradients(params: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+def network_gradients(params: Sequence[Tensor], x: Tensor, y: Tensor, logits: Logits = network_logits) -> tuple[Tensor, ...]:
     """Gradient of each run's own loss, like `params`."""
     leaves = [p.detach().requires_grad_() for p in params]
-    return torch.autograd.grad(network_losses(leaves, x, y).sum(), leaves)
+    return torch.autograd.grad(network_losses(leaves, x, y, logits).sum(), leaves)
 
 
 @torch.no_grad()
-def evaluate_networks(params: Sequence[Tensor], x: Tensor, y: Tensor, chunk: int = 1000) -> tuple[Tensor, Tensor]:
+def evaluate_networks(
+    params: Sequence[Tensor], x: Tensor, y: Tensor, chunk: int = 1000, logits: Logits = network_logits
+) -> tuple[Tensor, Tensor]:
     """Loss and error rate of every run over a data set, each of shape (S, R)."""
     loss = error = torch.zeros(params[0].shape[:2], dtype=params[0].dtype)
     for part in torch.arange(len(x)).split(chunk):
-        logits = network_logits(params, x[part][None, None])
-        classes = y[part].expand(logits.shape[:3])
-        each = cross_entropy(logits.flatten(0, 2), classes.flatten(), reduction="none").view(classes.shape)
+        outputs = logits(params, x[part][None, None])
+        classes = y[part].expand(outputs.shape[:3])
+        each = cross_entropy(outputs.flatten(0, 2), classes.flatten(), reduction="none").view(classes.shape)
         loss = loss + each.sum(2)
-        error = error + (logits.argmax(3) != classes).sum(2)
+        error = error + (outputs.argmax(3) != classes).sum(2)
     return loss / len(x), error / len(x)
 
 
@@ -103,6 +114,8 @@ def network_task(
     rngs: Sequence[np.random.Generator],
     batch_size: int = 64,
     n_scored: int = 5000,
+    start: Callable[[int, Sequence[np.random.Generator]], list[Tensor]] = start_networks,
+    logits: Logits = network_logits,
 ) -> Task:
     """A stack that trains one network per generator: scores are training ``"loss"`` and test ``"error"``, of `n_scored` images.
 
@@ -114,16 +127,18 @@ def network_task(
     rngs : sequence of numpy.random.Generator
         One per seed; each draws its initialization, then its minibatches.
     batch_size, n_scored : int
+    start, logits : callables
+        The network: the ReLU network above, or that of `convolution`.
     """
     x, y = train
-    start = start_networks(x.shape[1], rngs)
+    params0 = start(x.shape[1], rngs)
     rows = torch.stack([minibatch_rows(len(x), batch_size, n_steps, rng) for rng in rngs], dim=1)
 
     def gradient(t: int, params: list[Tensor]) -> tuple[Tensor, ...]:
-        return network_gradients(params, x[rows[t]][:, None], y[rows[t]])
+        return network_gradients(params, x[rows[t]][:, None], y[rows[t]], logits)
 
     def scores(params: list[Tensor]) -> dict[str, Tensor]:
-        loss, _ = evaluate_networks(params, x[:n_scored], y[:n_scored])
-        return {"loss": loss, "error": evaluate_networks(params, test[0][:n_scored], test[1][:n_scored])[1]}
+        loss, _ = evaluate_networks(params, x[:n_scored], y[:n_scored], logits=logits)
+        return {"loss": loss, "error": evaluate_networks(params, test[0][:n_scored], test[1][:n_scored], logits=logits)[1]}
 
-    return Task(gradient, start, scores, n_steps)
+    return Task(gradient, params0, scores, n_steps)

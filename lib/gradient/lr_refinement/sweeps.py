@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lib.problems.logistic import LogisticRegression
+from lib.problems.logistic import LogisticRegression, SoftmaxRegression
 
 from .refinement import refine_schedule
 from .theory import SCHEDULES, Array
@@ -148,14 +148,16 @@ class Task(NamedTuple):
     n_steps: int
 
 
-def logistic_task(problem: LogisticRegression, epochs: int, batch_size: int, rngs: Sequence[np.random.Generator]) -> Task:
+def logistic_task(
+    problem: LogisticRegression | SoftmaxRegression, epochs: int, batch_size: int, rngs: Sequence[np.random.Generator]
+) -> Task:
     """A stack that fits a logistic regression from w = 0; the score is the ``"loss"`` over all rows.
 
     Examples
     --------
     >>> import numpy as np
     >>> from lib.gradient.lr_refinement.sweeps import logistic_task
-    >>> from lib.problems.logistic import LogisticRegression
+    >>> from lib.problems.logistic import LogisticRegression, SoftmaxRegression
     >>> problem = LogisticRegression([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
     >>> logistic_task(problem, epochs=5, batch_size=2, rngs=[np.random.default_rng(0)]).n_steps
     10
