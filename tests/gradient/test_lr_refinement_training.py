@@ -20,6 +20,7 @@ from lib.gradient.lr_refinement.convolution import convolution_logits, start_con
 from lib.gradient.lr_refinement.network import (
     as_module,
     evaluate_networks,
+    image_sets,
     network_gradients,
     network_losses,
     network_task,
@@ -379,6 +380,14 @@ def test_images_are_scaled_and_cropped():
         prepare_images(images, 7)
 
 
+def test_image_sets_hold_both_splits():
+    images, labels = np.full((3, 28, 28), 255, dtype=np.uint8), np.array([2, 0, 1], dtype=np.uint8)
+    sets = image_sets(lambda split: (images, labels) if split == "train" else (images[:1], labels[:1]), 14)
+    assert [sets[split][0].shape for split in ("train", "test")] == [(3, 196), (1, 196)]
+    assert sets["train"][0].unique().tolist() == [1.0]
+    assert sets["train"][1].tolist() == [2, 0, 1]
+
+
 def test_network_task_scores_training_loss_and_test_error():
     rng = np.random.default_rng(0)
     train = torch.from_numpy(rng.random((70, 6))), torch.from_numpy(rng.integers(0, 3, 70))
@@ -431,6 +440,8 @@ def test_keel_problems_are_named_with_their_classes():
     two, four, mail = keel_problem("vehicle0"), keel_problem("vehicle (4)"), keel_problem("spambase (2)")
     assert (type(two), type(four), type(mail)) == (LogisticRegression, SoftmaxRegression, LogisticRegression)
     assert (four.n_classes, four.dim, len(four.y)) == (4, 76, 846)
+    assert not four.is_separable()
+    assert keel_problem("segment (7)").is_separable()  # one class is a plane away from the others
     with pytest.raises(ValueError, match="vehicle has 4 classes, the name says 3"):
         keel_problem("vehicle (3)")
     with pytest.raises(ValueError, match="unknown KEEL set 'vehicle'"):

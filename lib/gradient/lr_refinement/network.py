@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,6 +41,17 @@ def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
     margin = (28 - pixels) // 2
     middle = np.ascontiguousarray(images[:, margin : 28 - margin, margin : 28 - margin])
     return torch.from_numpy(middle).flatten(1).double().div_(255)
+
+
+def image_sets(
+    load: Callable[[Literal["train", "test"]], tuple[np.ndarray, np.ndarray]], pixels: int = 28
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Images and classes of ``"train"`` and ``"test"``, from `lib.data.mnist` or a set like it, see `prepare_images`."""
+    sets = {split: load(split) for split in ("train", "test")}
+    return {
+        split: (prepare_images(images, pixels), torch.from_numpy(labels.astype(np.int64)))
+        for split, (images, labels) in sets.items()
+    }
 
 
 def start_networks(n_inputs: int, rngs: Sequence[np.random.Generator], n_classes: int = 10) -> list[Tensor]:
