@@ -117,7 +117,9 @@ def costs_page() -> str:
         parts += ["", f"Measured on {stored['cpu']}.", "", "## Against a peer", ""]
         parts += ["| chapter | the work | `lib` | against | its time over ours |", "|---|---|---|---|---|"]
         for row in stored["comparisons"]:
-            parts.append(f"| {row['slug']} | {row['work']} | {_time(row['ours'])} | {row['peer']} | {row['ratio']:.2g} × |")
+            parts.append(
+                f"| {row['slug']} | {row['work']} | {_time(row['ours'])} | {row['peer']} | {_two_digits(row['ratio'])} × |"
+            )
     if stored["growth"]:
         parts += [
             "",
@@ -128,8 +130,10 @@ def costs_page() -> str:
         ]
         for series in stored["growth"]:
             for before, (size, seconds) in zip([None, *series["points"]], series["points"], strict=False):
-                ratio = f"{seconds / before[1]:.2g} × for {size / before[0]:.2g} × the size" if before else "–"
-                parts.append(f"| {series['slug']} | {series['work']} | {size:g} | {_time(seconds)} | {ratio} |")
+                ratio = (
+                    f"{_two_digits(seconds / before[1])} × for {_two_digits(size / before[0])} × the size" if before else "–"
+                )
+                parts.append(f"| {series['slug']} | {series['work']} | {size:,} | {_time(seconds)} | {ratio} |")
     parts += [
         "",
         "## A chapter's budget",
@@ -144,6 +148,11 @@ def costs_page() -> str:
         spent += f"{max(r['peak_mb'] for r in full):.0f} MB at most" if full else ""
         parts.append(f"| {slug} | {papers.sheet(slug).budget_s:g} s | {spent} |")
     return "\n".join(parts) + "\n"
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
 
 
 def _time(seconds: float) -> str:
