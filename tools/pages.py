@@ -117,9 +117,7 @@ def costs_page() -> str:
         parts += ["", f"Measured on {stored['cpu']}.", "", "## Against a peer", ""]
         parts += ["| chapter | the work | `lib` | against | its time over ours |", "|---|---|---|---|---|"]
         for row in stored["comparisons"]:
-            parts.append(
-                f"| {row['slug']} | {row['work']} | {_time(row['ours'])} | {row['peer']} | {_two_digits(row['ratio'])} × |"
-            )
+            parts.append(f"| {row['slug']} | {row['work']} | {_time(row['ours'])} | {row['peer']} | {_round(row['ratio'])} × |")
     if stored["growth"]:
         parts += [
             "",
@@ -130,9 +128,7 @@ def costs_page() -> str:
         ]
         for series in stored["growth"]:
             for before, (size, seconds) in zip([None, *series["points"]], series["points"], strict=False):
-                ratio = (
-                    f"{_two_digits(seconds / before[1])} × for {_two_digits(size / before[0])} × the size" if before else "–"
-                )
+                ratio = f"{_round(seconds / before[1])} × for {_round(size / before[0])} × the size" if before else "–"
                 parts.append(f"| {series['slug']} | {series['work']} | {size:,} | {_time(seconds)} | {ratio} |")
     parts += [
         "",
@@ -150,7 +146,7 @@ def costs_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _two_digits(value: float) -> str:
+def _round(value: float) -> str:
     """Two significant digits, never as a power of ten."""
     return f"{float(f'{value:.2g}'):,.10g}"
 
