@@ -66,7 +66,7 @@ personalities: env ## Rerun chapters as other CPUs would: no verdict may change 
 
 bench: env ## Measure lib against its peers into results/benchmarks.json
 	mkdir -p _build
-	$(PY) -m pytest benchmarks/bench_*.py -q -o addopts= --benchmark-json=_build/benchmarks.json
+	$(PY) -m pytest benchmarks/bench_*.py -q -o addopts="-p no:cacheprovider" --benchmark-json=_build/benchmarks.json
 	$(PY) -m tools.benchmarks _build/benchmarks.json
 
 new: env ## Scaffold the next paper: SLUG=slug PART=part

@@ -154,8 +154,8 @@ def _round(value: float) -> str:
 def _time(seconds: float) -> str:
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
         if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+            return f"{seconds * factor:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{seconds * 1e9:.3g}\N{NO-BREAK SPACE}ns"
 
 
 def api_page() -> str:
