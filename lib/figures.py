@@ -1,4 +1,4 @@
-"""One look for every figure: style, a colour-blind-safe palette, and helpers that draw into given axes.
+"""One look for every figure: style, a color-blind-safe palette, and helpers that draw into given axes.
 
 The palette is that of Okabe and Ito (2008); line styles differ too, so that a figure survives gray print.
 """
