@@ -114,7 +114,7 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
         raise TypeError(f"{wanted}, got {shown(value)}")
     if not math.isfinite(float(value)):
         raise ValueError(f"{wanted}, got {shown(value)}")
-    result = int(math.floor(float(value))) if not isinstance(value, numbers.Integral) else int(value)
+    result = math.floor(float(value)) if not isinstance(value, numbers.Integral) else int(value)
     if float(value) != float(result):
         raise TypeError(f"{wanted}, got {shown(value)}")
     if (low is not None and result < low) or (high is not None and result > high):

@@ -1,107 +1,99 @@
-"""A chapter's ledger: takes measured values, decides each claim's verdict by the rule of its sheet, and reports.
+"""A chapter's ledger: takes raw samples, decides each entry's verdict by the rule of its sheet, and reports.
 
-The report is one output with three faces: a table for the reader, plain verdict lines, and JSON for the scoreboard, the
-gallery and the recorder. Values that depend on the machine (times) travel in the output's metadata, which validation
-does not compare and `make refresh` drops.
+The ledger keeps four kinds of entries apart (`lib.papers.KINDS`): what the paper claims, identities that are checked,
+findings of ours, and costs. It is handed samples, not means: `lib.estimates` makes intervals of them and `lib.rules` says
+whether a rule is true, false or unknown on the whole interval. The recorder keeps the samples, so that verdicts at full
+scale come from all recorded runs pooled.
+
+The report is one output with three faces: a table for the reader, plain verdict lines, and JSON for the scoreboard and the
+recorder. Costs depend on the machine: they travel in the output's metadata, which validation does not compare.
 """
 
 from __future__ import annotations
 
-import ast
+import html
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lib import data, papers
+from lib import data, estimates, papers, rules
+from lib.estimates import Estimate
 from lib.experiment import Config, peak_memory_mb
 
-#: The four verdicts, best first.
-VERDICTS = ("reproduced", "partly", "not reproduced", "not testable")
 
-_COMPARE: dict[type, Any] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-}
-_ARITHMETIC: dict[type, Any] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-_CALLS: dict[str, Any] = {"abs": abs, "min": min, "max": max}
-
-
-def holds(rule: str, values: Mapping[str, float]) -> bool:
-    """Whether a rule holds: comparisons of the measured values, joined by and/or, with + - * /, abs, min, max.
-
-    Parameters
-    ----------
-    rule : str
-        For example ``"0.9 <= ratio < 1.1 and wins >= 17"``.
-    values : mapping
-        Name -> measured number. A NaN makes every comparison false.
+def estimates_of(entry: papers.Entry, values: Mapping[str, Any]) -> dict[str, Estimate]:
+    """What an entry's stored values (numbers, samples, or units by name) say: value name -> estimate with its interval.
 
     Raises
     ------
     ValueError
-        If the rule is no such expression or names something that was not measured.
-
-    Examples
-    --------
-    >>> from lib.claims import holds
-    >>> holds("0.9 <= ratio < 1.1", {"ratio": 1.0})
-    True
+        If the values are not those that the sheet declares, or not of their form; the message names the entry.
     """
+    if set(values) != set(entry.values):
+        declared = ", ".join(entry.values)
+        raise ValueError(f"{entry.id}: measured {', '.join(sorted(values)) or 'nothing'}; its sheet declares {declared}")
+    found = {}
+    for name, value in values.items():
+        declared_as = entry.values[name]
+        try:
+            if declared_as.sample:
+                found[name] = estimates.estimate(_samples(value), declared_as.estimate)
+            else:
+                found[name] = estimates.exact([math.nan if x is None else x for x in np.atleast_1d(value)])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{entry.id}, value {name}: {error}") from None
+    return found
+
+
+def _samples(value: Any) -> list[Any]:
+    entries = list(value.values()) if isinstance(value, Mapping) else value
+    if not isinstance(entries, list):
+        raise TypeError(f"its sheet declares samples, got {value!r}; give a list, or a mapping of units to numbers")
+    return [[math.nan if x is None else x for x in e] if isinstance(e, list) else math.nan if e is None else e for e in entries]
+
+
+def judge(entry: papers.Entry, known: Mapping[str, Estimate]) -> str:
+    """The verdict that an entry's rules give to estimates, whatever the preset.
+
+    A value that is not finite never gives a good verdict: a check then fails, a claim or finding is undecided.
+
+    Raises
+    ------
+    ValueError
+        If a rule names what was not measured or divides by zero; the message names the entry.
+    """
+    words = papers.KINDS[entry.kind]
+    if entry.kind == "cost":
+        return words[0]
     try:
-        tree = ast.parse(rule, mode="eval").body
-    except SyntaxError:
-        raise ValueError(f"not an expression: {rule!r}") from None
-    if not isinstance(tree, ast.Compare | ast.BoolOp):
-        raise ValueError(f"a rule compares values, this one does not: {rule!r}")
-    return bool(_evaluate(tree, values, rule))
+        holds = rules.truth(entry.rule, known)
+        weaker = rules.truth(entry.partly, known) if entry.partly else False
+    except ValueError as error:
+        raise ValueError(f"{entry.id}: {error}") from None
+    if not all(estimate.finite for estimate in known.values()):
+        return "fails" if entry.kind == "check" else "undecided"
+    if entry.kind == "check":
+        return words[0] if holds else words[1]
+    if holds:
+        return words[0]
+    if weaker:
+        return "partly"
+    refuted = "not reproduced" if entry.kind == "claim" else "not found"
+    return refuted if holds is False else "undecided"
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, float], rule: str) -> Any:
-    match node:
-        case ast.BoolOp(op=op, values=parts):
-            results = [_evaluate(part, values, rule) for part in parts]
-            return all(results) if isinstance(op, ast.And) else any(results)
-        case ast.Compare(left=left, ops=ops, comparators=rest) if all(type(op) in _COMPARE for op in ops):
-            numbers = [_evaluate(part, values, rule) for part in (left, *rest)]
-            return all(_COMPARE[type(op)](a, b) for op, a, b in zip(ops, numbers, numbers[1:], strict=False))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            return _ARITHMETIC[type(op)](_evaluate(left, values, rule), _evaluate(right, values, rule))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, values, rule)
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _CALLS:
-            return _CALLS[name](*(_evaluate(arg, values, rule) for arg in args))
-        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return number
-        case ast.Name(id=name):
-            if name not in values:
-                raise ValueError(f"{rule!r} names {name!r}, which was not measured; measured: {', '.join(values)}")
-            return values[name]
-    raise ValueError(f"not allowed in a rule: {ast.unparse(node)!r} in {rule!r}")
+def verdict(entry: papers.Entry, values: Mapping[str, Any] | None, preset: str = "full") -> str:
+    """The verdict of an entry's stored values at a preset's scale; ``None`` for values that were not taken.
 
-
-def verdict(claim: papers.Claim, values: Mapping[str, float], preset: str = "full") -> str:
-    """The verdict that a claim's rules give to measured values at a preset's scale.
-
-    ``smoke`` is too small for any claim: the rules are evaluated (so that they are tested), the verdict is "not testable".
+    ``smoke`` is too small for a claim or a finding: their rules are evaluated (so that they are tested), the verdict is
+    "not tested". Checks are judged at every scale.
     """
-    rules = {"reproduced": claim.reproduced, "partly": claim.partly} | (claim.book if preset != "full" else {})
-    kept = [word for word in ("reproduced", "partly") if (rule := rules[word]) and holds(rule, values)]
-    if preset == "smoke":
-        return VERDICTS[3]
-    return kept[0] if kept else VERDICTS[2]
-
-
-def show(value: float) -> str:
-    """A number as the ledger prints it: three significant digits; whole numbers whole."""
-    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e6):
-        return f"{int(value)}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if values is None:
+        return "measured" if entry.kind == "cost" else "not tested"
+    word = judge(entry, estimates_of(entry, values))
+    return "not tested" if preset == "smoke" and entry.kind in ("claim", "finding") else word
 
 
 def plain(value: Any) -> Any:
@@ -119,13 +111,34 @@ def plain(value: Any) -> Any:
     raise TypeError(f"neither a number, a text nor a list of them: {value!r}")
 
 
+def escaped(text: object) -> str:
+    """A text for a cell of a Markdown table: no markup of its own, and pipes do not end it."""
+    return html.escape(str(text), quote=False).replace("|", "\\|").replace("\n", " ")
+
+
 def row(*cells: object) -> str:
-    """One row of a Markdown table; pipes in a cell do not end it."""
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    """One row of a Markdown table, of cells that are Markdown already (`escaped` for others)."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def pill(word: str) -> str:
+    """A verdict as a colored pill in the book, a plain word elsewhere."""
+    return f'<span class="pill pill-{word.replace(" ", "-")}">{word}</span>'
+
+
+def in_words(entry: papers.Entry, known: Mapping[str, Estimate]) -> str:
+    """Measured values as a reader sees them: what each is, its value with interval and number of samples, and its unit."""
+    parts = []
+    for name, estimate in known.items():
+        value = entry.values[name]
+        of = f"; one sample: {value.sample}" if value.sample else ""
+        unit = f"\N{NO-BREAK SPACE}{value.unit}" if value.unit else ""
+        parts.append(f"{escaped(value.what + of)}: **{estimate}**{escaped(unit)}")
+    return "<br>".join(parts)
 
 
 class Ledger:
-    """What a chapter measures: one entry per claim, metrics, and the series behind its key figures.
+    """What a chapter measures: samples for each entry of its sheet, metrics, and the series behind its key figures.
 
     Parameters
     ----------
@@ -142,88 +155,130 @@ class Ledger:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.sheet = papers.sheet(config.slug)
-        self._measured: dict[str, dict[str, float]] = {}
+        self._measured: dict[str, dict[str, Any] | None] = {}
+        self._why: dict[str, str] = {}
         self._metrics: dict[str, Any] = {}
         self._series: dict[str, Any] = {}
 
-    def table(self) -> Any:
-        """The claims for display: what the paper says, where, its value, and the rule at this scale."""
-        from IPython.display import Markdown
+    def measure(self, entry_id: str, /, **values: Any) -> None:
+        """Take what was measured for one entry, one keyword for each value that its sheet declares.
 
-        rows = ["| | claim | where | paper | reproduced here if |", "|---|---|---|---|---|"]
-        for claim in self.sheet.claims:
-            rule = (claim.book if self.config.preset != "full" else {}).get("reproduced", claim.reproduced)
-            name = f"**{claim.id}**" + (" (ours)" if claim.ours else "")
-            rows.append(row(name, claim.statement, claim.where, claim.paper, f"{claim.measure}: `{rule}`"))
-        return Markdown("\n".join(rows))
-
-    def measure(self, claim_id: str, **values: float) -> None:
-        """Take the measured values of one claim (names as in its rule).
+        Parameters
+        ----------
+        entry_id : str
+            The entry.
+        **values
+            A number for a deterministic value; for a value with samples a list or array of fresh ones (pairs for a ratio),
+            or a mapping of units that recur in every run (data sets, functions) to numbers.
 
         Raises
         ------
         ValueError
-            For an unknown claim, a claim measured twice, no values, or a rule that names another value.
+            For an unknown entry, an entry measured twice, or values other than those its sheet declares.
         """
-        claim = self.sheet.claim(claim_id)
-        if claim_id in self._measured:
-            raise ValueError(f"claim {claim_id} was measured before in this run")
-        if not values:
-            raise ValueError(f"claim {claim_id}: no measured value given")
-        numbers = {name: value if isinstance(value, int) else float(value) for name, value in values.items()}
-        verdict(claim, numbers, self.config.preset)  # raises where the rule names something else
-        self._measured[claim_id] = numbers
+        entry = self._open(entry_id)
+        numbers = plain(values)  # rounded first: the live verdict is that of the stored values
+        judge(entry, estimates_of(entry, numbers))
+        self._measured[entry_id] = numbers
+
+    def not_tested(self, entry_id: str, why: str) -> None:
+        """Say that this run does not test an entry, and why: what only the recorded scale can tell."""
+        self._open(entry_id)
+        if not why.strip():
+            raise ValueError(f"{entry_id}: say why it is not tested")
+        self._measured[entry_id], self._why[entry_id] = None, why
+
+    def _open(self, entry_id: str) -> papers.Entry:
+        if entry_id in self._measured:
+            raise ValueError(f"{entry_id} was measured before in this run")
+        return self.sheet.entry(entry_id)
 
     def metric(self, name: str, value: Any) -> None:
-        """Keep a number (or a short list or mapping of numbers) that the chapter reports beside its claims."""
+        """Keep a number (or a short list or mapping of numbers) that the chapter reports beside its entries."""
         self._metrics[name] = plain(value)
 
     def series(self, name: str, values: Sequence[float] | np.ndarray | Mapping[str, Any]) -> None:
         """Keep the array behind a key figure, so that it is validated and can be drawn from recorded runs."""
         self._series[name] = plain(values)
 
+    def glance(self, *entry_ids: str) -> Any:
+        """Up to five entries in plain words with the verdicts of the recorded runs, for display near the top."""
+        from IPython.display import Markdown
+
+        from lib import scoreboard
+
+        if not 1 <= len(entry_ids) <= 5:
+            raise ValueError(f"a glance shows one to five entries, got {len(entry_ids)}")
+        return Markdown(scoreboard.glance(self.sheet.slug, entry_ids))
+
+    def rules(self) -> Any:
+        """Every rule as it was written before the run, and what would refute it, for display."""
+        from IPython.display import Markdown
+
+        rows = ["| | rule | refuted by |", "|---|---|---|"]
+        for entry in self.sheet.claims:
+            rule = f"`{entry.rule}`" if entry.rule else "no rule: a cost"
+            rule += f"<br>partly ({escaped(entry.partly_means)}): `{entry.partly}`" if entry.partly else ""
+            rows.append(row(f"**{entry.id}**", rule, escaped(entry.fails_if or "–")))
+        return Markdown("\n".join(rows))
+
     def report(self) -> None:
-        """Show every verdict and emit the run's results.
+        """Show every verdict, of this run and of the recorded ones, and emit the run's results.
 
         Raises
         ------
         ValueError
-            If a claim of the sheet was not measured.
+            If an entry of the sheet was neither measured nor said to be not tested.
         """
         from IPython.display import display
 
-        if missing := [claim.id for claim in self.sheet.claims if claim.id not in self._measured]:
-            raise ValueError(f"{self.sheet.slug}: claims not measured in this run: {', '.join(missing)}")
-        timings = {claim.id: plain(self._measured[claim.id]) for claim in self.sheet.claims if claim.timing}
-        private = {"timings": timings, "seconds": round(self.config.elapsed(), 1), "peak_mb": round(peak_memory_mb())}
+        if missing := [entry.id for entry in self.sheet.claims if entry.id not in self._measured]:
+            raise ValueError(f"{self.sheet.slug}: not measured in this run: {', '.join(missing)}")
+        costs = {e.id: self._measured[e.id] for e in self.sheet.claims if e.kind == "cost" and self._measured[e.id] is not None}
+        clock = {"seconds": round(self.config.elapsed(), 1), "cpu_seconds": round(self.config.cpu_seconds(), 1)}
+        private = {"timings": costs, **clock, "peak_mb": round(peak_memory_mb())}
         bundle = {"text/plain": self._lines(), "text/markdown": self._markdown(), "application/json": self._results()}
         display(bundle, raw=True, metadata={"lib": private})
 
     def _results(self) -> dict[str, Any]:
         config, entries = self.config, {}
-        for claim in self.sheet.claims:
-            values = None if claim.timing else plain(self._measured[claim.id])
-            entries[claim.id] = {"verdict": self._verdict(claim), "values": values}
+        for entry in self.sheet.claims:
+            values = None if entry.kind == "cost" else self._measured[entry.id]
+            entries[entry.id] = {"verdict": self._verdict(entry), "values": values}
+            if entry.id in self._why:
+                entries[entry.id]["why"] = self._why[entry.id]
         head = {"slug": config.slug, "preset": config.preset, "seed": config.seed, "changed": plain(config.changed)}
         body = {"claims": entries, "metrics": self._metrics, "series": self._series, "data": data.used()}
         return head | body
 
-    def _verdict(self, claim: papers.Claim) -> str:
-        return verdict(claim, self._measured[claim.id], self.config.preset)
-
-    def _rows(self) -> list[tuple[str, str, str, papers.Claim]]:
-        rows = []
-        for claim in self.sheet.claims:
-            values = self._measured[claim.id]
-            text = ", ".join(f"{name} {show(value)}" for name, value in values.items())
-            text = "a time: its value is in the recorded runs" if claim.timing else text
-            rows.append((claim.id, self._verdict(claim), text, claim))
-        return rows
+    def _verdict(self, entry: papers.Entry) -> str:
+        if entry.id in self._why:
+            return "not tested"
+        return verdict(entry, self._measured[entry.id], self.config.preset)
 
     def _lines(self) -> str:
-        return "\n".join(f"{id_:4s} {word:15s} {text}" for id_, word, text, _ in self._rows())
+        lines = []
+        for entry in self.sheet.claims:
+            values = self._measured[entry.id]
+            if values is None:
+                text = self._why[entry.id]
+            elif entry.kind == "cost":
+                text = "a time or memory: see the recorded runs"
+            else:
+                text = ", ".join(f"{name} {known}" for name, known in estimates_of(entry, values).items())
+            lines.append(f"{entry.id:4s} {self._verdict(entry):15s} {text}")
+        return "\n".join(lines)
 
     def _markdown(self) -> str:
-        rows = ["| | verdict | measured | paper |", "|---|---|---|---|"]
-        rows += [row(id_, f"**{word}**", text, claim.paper) for id_, word, text, claim in self._rows()]
-        return "\n".join(rows)
+        from lib import scoreboard
+
+        live = {entry.id: (self._verdict(entry), self._text(entry)) for entry in self.sheet.claims}
+        return scoreboard.ledger_table(self.sheet.slug, live)
+
+    def _text(self, entry: papers.Entry) -> str:
+        values = self._measured[entry.id]
+        if values is None:
+            return escaped(self._why[entry.id])
+        if entry.kind == "cost":
+            return "depends on the machine"
+        return in_words(entry, estimates_of(entry, values))

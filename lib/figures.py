@@ -5,13 +5,20 @@ The palette is that of Okabe and Ito (2008); line styles differ too, so that a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import html
+import io
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib import checks
 
 #: Okabe-Ito, ordered so that neighbors differ in lightness; yellow is left out (too pale for lines on white).
 PALETTE = {
@@ -27,15 +34,33 @@ PALETTE = {
 #: The color of a verdict, on every page.
 VERDICT_COLORS = {
     "reproduced": PALETTE["green"],
+    "holds": PALETTE["green"],
+    "found": PALETTE["green"],
     "partly": PALETTE["orange"],
+    "undecided": PALETTE["sky"],
     "not reproduced": PALETTE["vermilion"],
-    "not testable": PALETTE["gray"],
+    "fails": PALETTE["vermilion"],
+    "not found": PALETTE["vermilion"],
+    "not tested": "#B8B8B8",
+    "measured": "#B8B8B8",
 }
 _LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 2)), "-"]
 
 
+#: How pictures are stored: the same bytes on a rerun, whatever matplotlib's version; 200 dots per inch, shown at 100.
+_STORED: dict[str, Any] = {"bbox_inches": "tight", "facecolor": "white", "metadata": {"Software": None}}
+_DPI = 200
+#: What a page shows without shrinking: 750 pixels.
+WIDEST = 7.5
+MOST_FRAMES = 24
+
+_shown = 0  # figures with a caption so far in this session
+
+
 def style() -> None:
-    """Set the book's style for this session; in a notebook, also how its pictures are stored (same bytes on a rerun)."""
+    """Set the book's style for this session, and count its figures from 1."""
+    global _shown
+    _shown = 0
     names = [name for name in PALETTE if name != "gray"]
     mpl.rcParams.update(
         {
@@ -59,17 +84,144 @@ def style() -> None:
             "ytick.labelsize": 9,
         }
     )
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return
-    shell = get_ipython()
-    if shell is not None and "IPKernelApp" in shell.config:
-        # Without the version of matplotlib an upgrade does not touch every stored picture.
-        shell.run_line_magic("config", "InlineBackend.print_figure_kwargs = " + repr(_STORED))
 
 
-_STORED: dict[str, Any] = {"bbox_inches": "tight", "facecolor": "white", "metadata": {"Software": None}}
+def show(caption: str) -> None:
+    """Show the current figure and, under it, its numbered caption as text; then close it.
+
+    The picture is made here, whatever the backend, so that no setting of a reader's loses it. What a caption says of
+    results is computed by the cell that calls this.
+
+    Parameters
+    ----------
+    caption : str
+        What to see, in Markdown.
+
+    Raises
+    ------
+    ValueError
+        If there is no figure, it is wider than 7.5 inches (a page shows no more), or the caption is empty.
+    """
+    import matplotlib.pyplot as plt
+
+    if not plt.get_fignums():
+        raise ValueError("there is no figure to show")
+    fig = plt.gcf()
+    if fig.get_figwidth() > WIDEST:
+        raise ValueError(f"a figure is at most {WIDEST} inches wide, got {fig.get_figwidth():g}")
+    png, width, height = _picture(fig, _DPI)
+    plt.close(fig)
+    size = {"width": width // 2, "height": height // 2}
+    _display({"image/png": base64.b64encode(png).decode(), "text/plain": "<figure>"}, {"image/png": size})
+    _caption(caption)
+
+
+def frames(draw: Callable[[Figure, int], None], n: int, caption: str, labels: Sequence[str] | None = None,
+           figsize: tuple[float, float] = (5.6, 3.4), still: int | None = None) -> None:  # fmt: skip
+    """Show a slider over frames: in the book, in Colab and offline; one frame as a still in print.
+
+    Parameters
+    ----------
+    draw : function
+        ``draw(fig, k)`` draws frame ``k`` into an empty figure.
+    n : int
+        Number of frames, 2 to 24.
+    caption : str
+        What to see when the slider moves, in Markdown.
+    labels : sequence of str, optional
+        What the slider says at each frame; default "1 of n".
+    figsize : tuple
+        Inches.
+    still : int, optional
+        The frame shown first and in print; default the last.
+
+    Raises
+    ------
+    ValueError
+        For too few or too many frames, or labels that are not one for each.
+    """
+    import matplotlib.pyplot as plt
+
+    n = checks.integer("n", n, low=2, high=MOST_FRAMES)
+    labels = [f"{k + 1} of {n}" for k in range(n)] if labels is None else [str(label) for label in labels]
+    if len(labels) != n:
+        raise ValueError(f"labels must be one for each of {n} frames, got {len(labels)}")
+    first = n - 1 if still is None else checks.integer("still", still, low=0, high=n - 1)
+    pictures = []
+    for k in range(n):
+        fig = plt.figure(figsize=figsize)
+        draw(fig, k)
+        png, *_ = _picture(fig, 110, tight=False)  # one size for all: nothing jumps
+        plt.close(fig)
+        pictures.append(base64.b64encode(_fewer_colors(png)).decode())
+    _display({"text/html": _slider(pictures, labels, first, round(100 * figsize[0])), "text/plain": f"<{n} frames>"}, {})
+    _caption(caption)
+
+
+def _slider(pictures: list[str], labels: list[str], first: int, width: int) -> str:
+    """A range input over pictures, without any library; each picture's own `alt` is its label."""
+    images = ""
+    for k, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        hidden, marked = ("", ' class="frames-still"') if k == first else (";display:none", "")
+        style = f"max-width:100%;height:auto;background:#fff{hidden}"
+        images += (
+            f'<img{marked} src="data:image/png;base64,{picture}" alt="{html.escape(label)}" width="{width}" style="{style}">'
+        )
+    move = (
+        "var b=this.closest('.frames'),m=b.querySelectorAll('img'),i;"
+        "for(i=0;i<m.length;i++)m[i].style.display=i==this.value?'':'none';"
+        "b.querySelector('output').textContent=m[this.value].alt"
+    )
+    return (
+        f'<div class="frames"><div>{images}</div><label>'
+        f'<input type="range" min="0" max="{len(pictures) - 1}" value="{first}" oninput="{move}" aria-label="frame"'
+        f' style="width:{min(width, 420)}px;max-width:70%;vertical-align:middle"> '
+        f"<output>{html.escape(labels[first])}</output></label></div>"
+    )
+
+
+def _fewer_colors(png: bytes) -> bytes:
+    """The same picture with a palette of 64 colors: a third of the bytes."""
+    from PIL import Image
+
+    smaller = io.BytesIO()
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image.save(smaller, "png", optimize=True)
+    return smaller.getvalue()
+
+
+def _picture(fig: Figure, dpi: int, tight: bool = True) -> tuple[bytes, int, int]:
+    stored = io.BytesIO()
+    options = _STORED if tight else {key: value for key, value in _STORED.items() if key != "bbox_inches"}
+    fig.savefig(stored, format="png", dpi=dpi, **options)
+    png = stored.getvalue()
+    width, height = struct.unpack(">II", png[16:24])
+    return png, width, height
+
+
+def say(text: str) -> None:
+    """Show a sentence whose numbers the calling cell has computed, as Markdown."""
+    _display({"text/markdown": text, "text/plain": text}, {})
+
+
+def _caption(text: str) -> None:
+    global _shown
+    if not text.strip():
+        raise ValueError("a figure has a caption that says what to see")
+    _shown += 1
+    say(f"**Figure {_shown}.** {text}")
+
+
+def _display(bundle: dict[str, str], metadata: dict[str, Any]) -> None:
+    from IPython.display import display
+
+    display(bundle, raw=True, metadata=metadata)
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever reads better on a color."""
+    red, green, blue = mpl.colors.to_rgb(color)
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
 
 
 def seed_spread(ax: Axes, x: Sequence[float], runs: np.ndarray, label: str, color: str, linestyle: Any = "-") -> None:

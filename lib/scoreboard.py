@@ -1,10 +1,11 @@
-"""Every claim of every chapter with its verdicts: at book scale as the chapter emitted them, at full scale as recorded."""
+"""What is known of every entry of every chapter: from its recorded runs, pooled, or else from the stored chapter."""
 
 from __future__ import annotations
 
 import json
-import math
+import string
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,116 +13,207 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lib import execute, figures, papers, record
-from lib.claims import VERDICTS, row, show, verdict
+from lib import estimates, execute, figures, papers, record
+from lib.claims import escaped, estimates_of, in_words, pill, row, verdict
+from lib.estimates import Estimate
+
+#: Kind -> how a table names its entries.
+HEADINGS = {
+    "claim": "What the paper claims",
+    "check": "Identities and theorems, checked",
+    "finding": "What we found beyond the paper",
+    "cost": "Costs, as ratios measured in one run",
+}
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one run, or several recorded ones, say of one claim."""
+    """What the stored chapter, or the recorded runs together, say of one entry."""
 
     verdict: str
-    values: dict[str, tuple[float, float, float]]  # name -> mean, least, greatest over the runs
+    values: dict[str, Estimate]
     runs: int
-    agree: int
     current: bool
-
-    def __str__(self) -> str:
-        if not self.values:
-            return f"**{self.verdict}**"
-        shown = [f"{name} {_spread(*numbers)}" for name, numbers in self.values.items()]
-        return f"**{self.verdict}** {', '.join(shown)}"
-
-
-def _spread(mean: float, low: float, high: float) -> str:
-    return show(mean) if low == high else f"{show(mean)} ({show(low)} to {show(high)})"
+    why: str = ""
 
 
 def book_scores(slug: str) -> dict[str, Score]:
-    """Claim id -> score of the stored chapter (empty before its first `make refresh`)."""
+    """Entry id -> score of the stored chapter (empty before its first `make refresh`)."""
     results = execute.emitted(json.loads(papers.chapter(slug).read_text(encoding="utf-8")))
     scores = {}
-    for claim_id, entry in (results or {"claims": {}})["claims"].items():
-        values = {name: (_number(v),) * 3 for name, v in (entry["values"] or {}).items()}
-        scores[claim_id] = Score(entry["verdict"], values, 1, 1, True)
+    for entry in papers.sheet(slug).claims:
+        stored = (results or {"claims": {}})["claims"].get(entry.id)
+        if stored is None:
+            continue
+        values = {} if stored["values"] is None else estimates_of(entry, stored["values"])
+        scores[entry.id] = Score(stored["verdict"], values, 1, True, stored.get("why", ""))
     return scores
 
 
 def full_scores(slug: str) -> dict[str, Score]:
-    """Claim id -> score of the recorded full runs: the rule applied to the mean over the seeds, and how many seeds agree."""
+    """Entry id -> score of the recorded full runs: the rule applied to the samples of all runs together.
+
+    Runs that measured other values than today's sheet declares are left out; an entry that no run measured is, too.
+    """
     runs = record.load(slug)
-    if not runs:
-        return {}
     scores = {}
-    for claim in papers.sheet(slug).claims:
-        entries = [run["claims"][claim.id] for run in runs if claim.id in run["claims"]]
-        if not entries:
-            continue
-        columns = {name: np.array([_number(e["values"][name]) for e in entries]) for name in entries[0]["values"]}
-        values = {name: (float(c.mean()), float(c.min()), float(c.max())) for name, c in columns.items()}
-        word = verdict(claim, {name: mean for name, (mean, _, _) in values.items()}, "full")
-        agree = sum(entry["verdict"] == word for entry in entries)
-        scores[claim.id] = Score(word, values, len(entries), agree, all(run["current"] is not False for run in runs))
+    for entry in papers.sheet(slug).claims:
+        measured = [run["claims"][entry.id]["values"] for run in runs if entry.id in run["claims"]]
+        measured = [values for values in measured if values is not None and set(values) == set(entry.values)]
+        if measured:
+            pooled = {name: estimates.pool([values[name] for values in measured]) for name in entry.values}
+            current = all(run["current"] is not False for run in runs)
+            word = verdict(entry, pooled, "full")
+            scores[entry.id] = Score(word, estimates_of(entry, pooled), len(measured), current)
     return scores
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def scores(slug: str) -> dict[str, Score]:
+    """Entry id -> score of the recorded runs where there is one, else of the stored chapter."""
+    return book_scores(slug) | full_scores(slug)
 
 
-def table(slug: str) -> str:
-    """One chapter's scores as a Markdown table."""
-    book, full = book_scores(slug), full_scores(slug)
-    rows = ["| | claim | paper | at book scale | recorded at full scale |", "|---|---|---|---|---|"]
-    for claim in papers.sheet(slug).claims:
-        name = f"{claim.id}" + (" (ours)" if claim.ours else "")
-        recorded = full.get(claim.id)
-        cell = "–"
-        if recorded:
-            cell = f"{recorded}; {recorded.agree} of {recorded.runs} seeds agree" + ("" if recorded.current else "; older code")
-        rows.append(row(name, claim.statement, claim.paper, book.get(claim.id, "–"), cell))
-    return "\n".join(rows)
+def counts() -> dict[str, dict[str, Counter[str]]]:
+    """Slug -> kind of entry -> how often each verdict was given (recorded runs where they exist, else the stored chapter)."""
+    tallies: dict[str, dict[str, Counter[str]]] = {}
+    for slug in papers.slugs():
+        known = scores(slug)
+        tallies[slug] = {kind: Counter() for kind in papers.KINDS}
+        for entry in papers.sheet(slug).claims:
+            tallies[slug][entry.kind][known[entry.id].verdict if entry.id in known else "not tested"] += 1
+    return tallies
 
 
-def recorded_table(slug: str) -> Any:
-    """For a chapter's section "Full-scale runs": each claim's values over the recorded seeds, for display."""
+def headline() -> tuple[int, int]:
+    """How many of the papers' own claims are reproduced, and how many there are, over all chapters."""
+    claims = [tally["claim"] for tally in counts().values()]
+    return sum(tally["reproduced"] for tally in claims), sum(tally.total() for tally in claims)
+
+
+# -------------------------------------------------------------------------------------------------------- for chapters
+
+
+def glance(slug: str, entry_ids: Sequence[str]) -> str:
+    """A few entries with the verdicts of the recorded runs, as a Markdown table."""
+    recorded = full_scores(slug)
+    rows = ["| what is stated | recorded runs say | how much |", "|---|---|---|"]
+    for entry_id in entry_ids:
+        entry = papers.sheet(slug).entry(entry_id)
+        score = recorded.get(entry_id)
+        told = in_words(entry, dict(list(score.values.items())[:2])) if score else "no recorded run yet"
+        rows.append(row(escaped(entry.statement), pill(score.verdict) if score else "–", told))
+    return "\n".join(rows) + _footnote(recorded)
+
+
+def _footnote(recorded: Mapping[str, Score]) -> str:
+    if not recorded:
+        return ""
+    runs = max(score.runs for score in recorded.values())
+    text = f"\n\nFrom {runs} recorded runs together; each value with its 95 % interval."
+    if not all(score.current for score in recorded.values()):
+        text += " They were made with an earlier version of this chapter's code."
+    return text
+
+
+def ledger_table(slug: str, live: Mapping[str, tuple[str, str]] | None = None) -> str:
+    """All entries of a chapter by kind, as Markdown tables.
+
+    Parameters
+    ----------
+    slug : str
+    live : mapping, optional
+        Entry id -> (verdict, measured in words) of a run that is going on; without it, those of the stored chapter.
+    """
+    recorded = full_scores(slug)
+    if live is None:
+        told = book_scores(slug)
+        live = {e.id: (told[e.id].verdict, _told(e, told[e.id])) for e in papers.sheet(slug).claims if e.id in told}
+    parts = []
+    for kind, heading in HEADINGS.items():
+        entries = [entry for entry in papers.sheet(slug).claims if entry.kind == kind]
+        if not entries:
+            continue
+        by_paper = kind in ("claim", "check")
+        head = ["", "stated", *(["the paper says"] if by_paper else []), "recorded runs", "this page's run"]
+        parts += ["", f"**{heading}**", "", row(*head), row(*["---"] * len(head))]
+        for entry in entries:
+            word, text = live.get(entry.id, ("–", ""))
+            score = recorded.get(entry.id)
+            says = [f"{escaped(entry.paper)} ({escaped(_place(entry))})"] if by_paper else []
+            full = f"{_word(kind, score.verdict)}{_told(entry, score)}" if score else "–"
+            parts.append(row(f"**{entry.id}**", escaped(entry.statement), *says, full, f"{_word(kind, word)}{text}"))
+    return "\n".join(parts[1:]) + _footnote(recorded)
+
+
+def _word(kind: str, word: str) -> str:
+    return "" if kind == "cost" or word == "–" else f"{pill(word)}<br>"
+
+
+def _told(entry: papers.Entry, score: Score) -> str:
+    if entry.kind == "cost" and not score.values:
+        return "depends on the machine"
+    return in_words(entry, score.values) if score.values else escaped(score.why)
+
+
+def _place(entry: papers.Entry) -> str:
+    known = {"paper": "", "abstract": "abstract", "code": "from the authors' code", "memory": "from memory"}.get(
+        entry.source, ""
+    )
+    return ", ".join(filter(None, [entry.where, known])) or "ours"
+
+
+class _Sentence(string.Formatter):
+    """``{C1.gain:.2f}``: an estimate of the recorded runs; ``{C1.verdict}``: the word."""
+
+    def __init__(self, known: Mapping[str, Score]) -> None:
+        self.known = known
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
+        entry_id, _, rest = field_name.partition(".")
+        name, _, attribute = rest.partition(".")
+        score = self.known[entry_id]
+        if name in ("verdict", "runs"):
+            return getattr(score, name), entry_id
+        if name not in score.values:
+            raise ValueError(f"{entry_id} has no value {name!r}; its values: {', '.join(score.values)}")
+        found = score.values[name]
+        return (getattr(found, attribute) if attribute else found), entry_id
+
+
+def say(slug: str, text: str) -> Any:
+    """A sentence with numbers of the recorded runs, for display: ``{C1.gain}``, ``{C1.gain:.2f}``, ``{C1.gain.low:.1f}``.
+
+    Raises
+    ------
+    ValueError
+        If the sentence names an entry or a value that the sheet does not have.
+    """
     from IPython.display import Markdown
 
-    scores = full_scores(slug)
-    if not scores:
-        return Markdown(f"No full run is recorded yet: `make record CHAPTER={slug}`.")
-    rows = ["| | verdict | mean (least to greatest) over the seeds | seeds that agree | paper |", "|---|---|---|---|---|"]
-    for claim in papers.sheet(slug).claims:
-        if score := scores.get(claim.id):
-            values = ", ".join(f"{name} {_spread(*numbers)}" for name, numbers in score.values.items())
-            rows.append(row(claim.id, f"**{score.verdict}**", values, f"{score.agree} of {score.runs}", claim.paper))
-    if not all(score.current for score in scores.values()):
-        rows += ["", "Recorded with an earlier version of this chapter's code."]
-    return Markdown("\n".join(rows))
+    recorded = full_scores(slug)
+    wanted = [name.partition(".")[0] for _, name, _, _ in string.Formatter().parse(text) if name]
+    for entry_id in wanted:
+        papers.sheet(slug).entry(entry_id)
+    if not set(wanted) <= set(recorded):
+        return Markdown("*No full run is recorded yet: what it will say stands here.*")
+    return Markdown(_Sentence(recorded).vformat(text, (), {}))
 
 
-def counts() -> dict[str, tuple[Counter[str], Counter[str]]]:
-    """Slug -> how often each verdict was given, at book scale and in the recorded full runs."""
-    return {
-        slug: (
-            Counter(score.verdict for score in book_scores(slug).values()),
-            Counter(score.verdict for score in full_scores(slug).values()),
-        )
-        for slug in papers.slugs()
-    }
+# ------------------------------------------------------------------------------------------------------------- figures
 
 
-def draw_counts(ax: Axes, per_slug: dict[str, Counter[str]]) -> None:
-    """Horizontal bars: per chapter, how many claims got each verdict."""
-    names = list(per_slug)
+def draw_counts(ax: Axes, tallies: Mapping[str, Counter[str]], words: Sequence[str]) -> None:
+    """Horizontal bars: per chapter (its heading), how many entries of a kind got each verdict."""
+    names = list(tallies)
     left = np.zeros(len(names))
-    for word in VERDICTS:
-        widths = np.array([per_slug[name][word] for name in names], dtype=float)
+    for word in words:
+        widths = np.array([tallies[name][word] for name in names], dtype=float)
         if widths.any():
-            bars = ax.barh(names, widths, left=left, color=figures.VERDICT_COLORS[word], label=word, height=0.6)
-            ax.bar_label(bars, labels=[f"{w:.0f}" if w else "" for w in widths], label_type="center", color="white")
+            color = figures.VERDICT_COLORS[word]
+            bars = ax.barh(names, widths, left=left, color=color, label=word, height=0.62)
+            labels = [f"{w:.0f}" if w else "" for w in widths]
+            ax.bar_label(bars, labels=labels, label_type="center", color=figures.ink_on(color))
         left += widths
-    ax.set_ylim(len(names) - 0.5, -0.5)  # the first chapter on top, also where axes are shared
+    ax.set_ylim(len(names) - 0.5, -0.5)  # the first chapter on top
     ax.grid(visible=False)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("claims")

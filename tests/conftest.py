@@ -108,7 +108,7 @@ TOY_CELLS = {
         'config = experiment.start("toy", preset, seed, n_seeds=n_seeds)\nledger = claims.Ledger(config)\n'
         "time.sleep(pause)\n"
         'assert not broken, "broken on request"\n'
-        'ledger.measure("C1", value=0.9 + 0.1 * config.rng("noise").random())\n'
+        'ledger.measure("C1", value=0.9 + 0.1 * config.rng("noise").random(config.n_seeds))\n'
         'ledger.series("curve", config.rng("curve").random(config.n_seeds))'
     ),
     "report": "ledger.report()",

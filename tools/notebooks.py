@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import json
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from typing import Any
 import yaml
 
 from lib import execute, papers
+from tools import scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
 SCOREBOARD = ROOT / "book" / "scoreboard.ipynb"
@@ -39,7 +43,7 @@ import importlib.metadata
 try:
     importlib.metadata.version("optimization-executed")
 except importlib.metadata.PackageNotFoundError:
-    %pip install -q "optimization-executed[chapters] @ git+{url}@{ref}"
+    %pip install -q "optimization-executed[{slug}] @ git+{url}@{ref}"
     import lib
 
     print("lib", lib.__version__, "from", lib.__file__)"""
@@ -56,10 +60,10 @@ def repository() -> tuple[str, str]:
     return entry["url"], entry["branch"]
 
 
-def bootstrap() -> str:
-    """The first cell of every chapter."""
+def bootstrap(slug: str) -> str:
+    """The first cell of a chapter."""
     url, ref = repository()
-    return BOOTSTRAP.format(url=url, ref=ref)
+    return BOOTSTRAP.format(url=url, ref=ref, slug=slug)
 
 
 def colab_link(chapter: Path) -> str:
@@ -83,12 +87,14 @@ def normalize(notebook: dict[str, Any], name: str) -> dict[str, Any]:
     """What is stored of a notebook: nothing that a rerun on this machine would change.
 
     Dropped: times, papermill's and editors' metadata, injected parameters, and the machine-dependent part of what the
-    ledger emits. Kept: sources, tags, figure captions, execution counts, outputs. Cell ids follow from position.
+    ledger emits. Kept: sources, tags, alt texts, execution counts, outputs, and the hashes of the pictures that `refresh`
+    wrote (validation does not compare pictures, so that these notice a swapped or dropped one). Cell ids follow from position.
     """
     kept = [c for c in notebook["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     return {
         "cells": [_normal_cell(cell, f"{name.replace('_', '-')}-{index:02d}") for index, cell in enumerate(kept)],
-        "metadata": _METADATA,
+        "metadata": _METADATA
+        | {key: notebook["metadata"][key] for key in ("pictures",) if key in notebook.get("metadata", {})},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
@@ -131,6 +137,23 @@ def _split(output: dict[str, Any]) -> dict[str, Any]:
     return output
 
 
+def pictures(notebook: dict[str, Any]) -> Iterator[bytes]:
+    """Every stored picture, those of sliders too, in order."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            bundle = output.get("data", {})
+            for mime in sorted(bundle):
+                if mime.startswith("image/"):
+                    yield "".join(bundle[mime]).encode()
+                elif mime == "text/html":
+                    yield from (found.encode() for found in re.findall(r"data:image/[^\"']+", "".join(bundle[mime])))
+
+
+def picture_hashes(notebook: dict[str, Any]) -> list[str]:
+    """What `refresh` stores of the pictures."""
+    return [hashlib.sha256(picture).hexdigest()[:16] for picture in pictures(notebook)]
+
+
 def complaints(notebook: dict[str, Any]) -> list[str]:
     """What must not be stored: errors, stderr, cells that did not run."""
     found = []
@@ -152,27 +175,37 @@ def write(path: Path, text: str) -> None:
 
 def refresh(path: Path, store: Path, parameters: dict[str, Any] | None = None) -> str:
     """Execute a notebook and store it normalized; returns a line that says what it cost."""
-    executed = ROOT / "_build" / "executed" / path.name
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        notebook = execute.run_chapter(path, executed, parameters or {})
-    finally:
-        executed.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="refresh-") as folder:
+        notebook = execute.run_chapter(path, Path(folder) / path.name, parameters or {})
     if found := complaints(notebook):
         raise execute.ChapterFailed(f"{path.name} not stored:\n" + "\n".join(found))
+    notebook["metadata"]["pictures"] = picture_hashes(notebook)
     write(store, dumps(normalize(notebook, path.stem)))
     private = (execute.emitted(notebook) or {}).get("private", {})
-    return f"{path.stem}: {private.get('seconds', '–')} s, {private.get('peak_mb', '–')} MB"
+    return f"{path.stem}: {private.get('cpu_seconds', '–')} CPU s, {private.get('peak_mb', '–')} MB"
 
 
-def key_figure(path: Path) -> tuple[bytes, dict[str, Any]] | None:
-    """The stored picture of the cell tagged ``key-figure`` (the first, if several), and its ``mystnb`` metadata."""
+def make_scoreboard() -> None:
+    """Write the scoreboard's cells for the chapters that stand, without outputs."""
+    write(SCOREBOARD, dumps(normalize({"cells": scoreboard.cells()}, SCOREBOARD.stem)))
+
+
+def key_figure(path: Path) -> tuple[bytes, str, str] | None:
+    """The stored picture of the cell tagged ``key-figure`` (the first, if several), its caption and its alt text."""
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if "key-figure" in cell["metadata"].get("tags", []):
             for output in cell["outputs"]:
                 if picture := output.get("data", {}).get("image/png"):
-                    return base64.b64decode("".join(picture)), cell["metadata"].get("mystnb", {})
+                    alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+                    return base64.b64decode("".join(picture)), caption(cell), alt
     return None
+
+
+def caption(cell: dict[str, Any]) -> str:
+    """The text that `lib.figures.show` or `frames` wrote under a cell's (last) figure, without its number."""
+    texts = ["".join(output.get("data", {}).get("text/markdown", "")) for output in cell["outputs"]]
+    found = [text for text in texts if re.match(r"\*\*Figure \d+\.\*\* ", text)]
+    return found[-1].partition(".** ")[2] if found else ""
 
 
 def stamp() -> None:
@@ -182,7 +215,7 @@ def stamp() -> None:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
             if "bootstrap" in cell["metadata"].get("tags", []):
-                cell["source"] = lines(bootstrap())
+                cell["source"] = lines(bootstrap(path.stem))
             elif cell["cell_type"] == "markdown":
                 text = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+", colab_link(path), "".join(cell["source"]))
                 cell["source"] = lines(text)
@@ -232,7 +265,8 @@ def main(argv: list[str] | None = None) -> int:
                 failed += 1
                 print(f"FAILED {path.stem}: {error}", file=sys.stderr, flush=True)
     if options.verb == "refresh" and not failed:
-        print(refresh(SCOREBOARD, SCOREBOARD))
+        make_scoreboard()
+        print(refresh(SCOREBOARD, SCOREBOARD), flush=True)
         if figure := key_figure(papers.chapter(README_CHAPTER)):
             README_FIGURE.parent.mkdir(exist_ok=True)
             README_FIGURE.write_bytes(figure[0])

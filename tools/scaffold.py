@@ -8,6 +8,7 @@ What is still to be written is marked ``TODO``; until nothing is, `tests/book/te
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
 import sys
 from pathlib import Path
@@ -17,23 +18,29 @@ from tools.notebooks import ROOT, bootstrap, colab_link, dumps, normalize, write
 
 #: The headings of every chapter, in order.
 HEADINGS = [
-    "What the paper claims",
+    "At a glance",
+    "One instance",
+    "The method",
     "Derivation",
-    "The algorithm",
     "Experiments",
-    "Full-scale runs",
-    "Beyond the paper",
+    "Where it fails",
     "What was reproduced",
     "Try it",
+    "Appendix",
     "References",
 ]
 
-_MODULE = '''"""TODO: the paper's title (authors, year, venue, arXiv number).
+_METHOD = '''"""TODO: the paper's title (authors, year, venue, arXiv number).
 
 TODO: what is implemented and what is not; symbol -> name -> shape -> equation number.
 """
 
-from __future__ import annotations
+__all__: list[str] = []
+'''
+
+_STUDY = '''"""TODO: what only the chapter's experiments use: protocols, rivals, instances, training scripts."""
+
+__all__: list[str] = []
 '''
 
 _TEST = '''"""TODO: the checks of {slug}, the exact ones first."""
@@ -55,16 +62,22 @@ code: ""
 cite: TODO
 budget_s: 60
 rtol: 1.0e-6
+needs: []
 scale:
-  n_seeds: {what: "repetitions", paper: 10, smoke: 1, book: 3, full: 10}
+  n_seeds: {what: "repetitions", paper: 10, smoke: 2, book: 3, full: 10}
 claims:
   - id: C1
-    statement: "TODO: the claim in our words"
+    kind: claim
+    statement: "TODO: the claim in plain words"
     where: "TODO"
+    source: paper
     paper: "TODO"
-    measure: "TODO: what is measured"
+    values:
+      value: {what: "TODO: what is measured", unit: "", sample: "repetition"}
     reproduced: "value >= 0.95"
     partly: "value >= 0.90"
+    partly_means: "TODO: the weaker form in words"
+    fails_if: "TODO: the result that would refute it"
 """
 
 
@@ -73,44 +86,57 @@ _CHAPTER = """\
 # %% [markdown]
 # # TODO: a title
 #
-# TODO: the question, the idea, the answer, the citation. [Open in Colab]({colab}).
+# **The question.** TODO
+#
+# **The idea.** TODO
+#
+# TODO: the citation, links, cost. [Open in Colab]({colab}).
 
-# %% tags=["bootstrap", "hide-input"]
+# %% tags=["bootstrap", "hide-cell"]
 BOOTSTRAP
 
 # %% tags=["parameters"]
 preset = "book"  # smoke, book or full: how large the experiments are
 seed = 0  # of every generator
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 
 from lib import claims, experiment, figures, scoreboard
 from lib.{part} import {slug}
+from lib.{part}.{slug} import study
 
 config = experiment.start("{slug}", preset, seed)
 ledger = claims.Ledger(config)
 figures.style()
 
-# %% tags=["hide-input", "key-figure"] mystnb={figure}
+# %% tags=["remove-input"]
+scoreboard.say("{slug}", "**The answer.** TODO: {{C1.verdict}} at {{C1.value}}.")
+
+# %% tags=["hide-input", "key-figure"] mystnb={{"image": {{"alt": "TODO: axes and what is seen"}}}}
 fig, ax = plt.subplots()
 ax.plot([0, 1], [0, 1])
 ax.set(xlabel="TODO", ylabel="TODO")
-plt.show()
+figures.show("TODO: what to see.")
 
 # %% [markdown]
-# ## What the paper claims
+# ## At a glance
 
 # %% tags=["remove-input"]
-ledger.table()
+ledger.glance("C1")
 
 # %% [markdown]
-# ## Derivation
+# ## One instance
 #
 # TODO
 
 # %% [markdown]
-# ## The algorithm
+# ## The method
+#
+# TODO
+
+# %% [markdown]
+# ## Derivation
 #
 # TODO
 
@@ -120,19 +146,10 @@ ledger.table()
 # TODO
 
 # %%
-ledger.measure("C1", value=0.0)  # TODO
+ledger.measure("C1", value=config.rng("noise").random(config.n_seeds))  # TODO
 
 # %% [markdown]
-# ## Full-scale runs
-
-# %% tags=["remove-input"]
-config.scale_table()
-
-# %% tags=["remove-input"]
-scoreboard.recorded_table("{slug}")
-
-# %% [markdown]
-# ## Beyond the paper
+# ## Where it fails
 #
 # TODO
 
@@ -141,6 +158,12 @@ scoreboard.recorded_table("{slug}")
 
 # %% tags=["remove-input"]
 ledger.report()
+
+# %% tags=["hide-cell"]
+ledger.rules()
+
+# %% tags=["remove-input"]
+config.scale_table()
 
 # %% [markdown]
 # ## Try it
@@ -152,13 +175,15 @@ ledger.report()
 # TODO: three exercises with solutions.
 
 # %% [markdown]
+# ## Appendix
+#
+# TODO
+
+# %% [markdown]
 # ## References
 #
 # TODO
 """
-_FIGURE = (
-    '{"figure": {"caption": "TODO: what to see.", "name": "SLUG-answer"}, "image": {"alt": "TODO: axes and what is seen"}}'
-)
 
 
 def chapter(slug: str, part: str) -> str:
@@ -166,11 +191,10 @@ def chapter(slug: str, part: str) -> str:
     import jupytext
 
     colab = colab_link(ROOT / "book" / part / f"{slug}.ipynb")
-    figure = _FIGURE.replace("SLUG", slug)
-    notebook = jupytext.reads(_CHAPTER.format(slug=slug, part=part, colab=colab, figure=figure), fmt="py:percent")
+    notebook = jupytext.reads(_CHAPTER.format(slug=slug, part=part, colab=colab), fmt="py:percent")
     for cell in notebook.cells:
         if cell.source == "BOOTSTRAP":
-            cell.source = bootstrap()
+            cell.source = bootstrap(slug)
     return dumps(normalize(notebook, slug))
 
 
@@ -199,15 +223,18 @@ def scaffold(slug: str, part: str, root: Path = ROOT) -> list[Path]:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
         raise ValueError(f"a slug is lower-case letters, digits and underscores, got {slug!r}")
+    if keyword.iskeyword(slug) or keyword.issoftkeyword(slug):
+        raise ValueError(f"a slug is a module's name, got Python's keyword {slug!r}")
     if part not in papers.PARTS:
         raise ValueError(f"unknown part {part!r}; allowed: {', '.join(papers.PARTS)}")
     files = {
-        root / "lib" / part / f"{slug}.py": _MODULE,
+        root / "lib" / part / slug / "__init__.py": _METHOD,
+        root / "lib" / part / slug / "study" / "__init__.py": _STUDY,
         root / "book" / part / f"{slug}.yml": _SHEET,
         root / "book" / part / f"{slug}.ipynb": chapter(slug, part),
         root / "tests" / part / f"test_{slug}.py": _TEST.format(slug=slug, part=part),
     }
-    if taken := [path.name for path in files if path.exists()]:
+    if taken := [path.relative_to(root).as_posix() for path in files if path.exists()]:
         raise ValueError(f"{slug} exists: {', '.join(taken)}")
     for path, text in files.items():
         write(path, text)

@@ -1,12 +1,14 @@
 """`make new`: a new paper's files are there, and are complete but for what is marked."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
 
-from lib import papers
-from tests.conftest import toy_run
+from lib import execute, papers
+from tests.conftest import ROOT
 from tools import notebooks, scaffold
 
 
@@ -17,7 +19,12 @@ def project(toy_project):
 
 
 def test_every_room_has_the_slug(project):
-    for path in ("lib/gradient/next_paper.py", "lib/gradient/__init__.py", "book/gradient/next_paper.yml"):
+    for path in (
+        "lib/gradient/next_paper/__init__.py",
+        "lib/gradient/next_paper/study/__init__.py",
+        "lib/gradient/__init__.py",
+        "book/gradient/next_paper.yml",
+    ):
         assert (project / path).is_file()
     assert (project / "book/gradient/next_paper.ipynb").is_file()
     assert (project / "tests/gradient/test_next_paper.py").is_file()
@@ -44,9 +51,17 @@ def test_skeleton_is_normal_and_has_every_heading(project):
 
 @pytest.mark.slow
 def test_skeleton_runs_and_reports(project):
-    done = toy_run(project, "lib.record", "next_paper", "--preset", "smoke")
-    assert done.returncode == 0, done.stderr
-    assert json.loads((project / "results/next_paper.json").read_text())["runs"][0]["claims"]["C1"]["verdict"] == "not testable"
+    path = project / "book/gradient/next_paper.ipynb"
+    environment = {"PYTHONPATH": str(project)}
+    notebook = execute.run_chapter(path, project / "out.ipynb", {"preset": "smoke"}, environment=environment)
+    assert execute.emitted(notebook)["claims"]["C1"]["verdict"] == "not tested"
+
+
+@pytest.mark.slow
+def test_skeleton_passes_the_linter(project):
+    command = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "book", "lib/gradient", "tests"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
@@ -54,7 +69,9 @@ def test_skeleton_runs_and_reports(project):
     [
         ("Next-Paper", "gradient", "lower-case letters, digits and underscores, got 'Next-Paper'"),
         ("next_paper", "gradients", "unknown part 'gradients'; allowed: gradient, backprop_free"),
-        ("toy", "online", r"toy exists: toy\.py"),
+        ("toy", "online", r"toy exists: lib/online/toy/__init__\.py"),
+        ("lambda", "gradient", "a slug is a module's name, got Python's keyword 'lambda'"),
+        ("match", "gradient", "a slug is a module's name, got Python's keyword 'match'"),
     ],
 )
 def test_what_cannot_be_made_is_refused(toy_project, slug, part, message):
