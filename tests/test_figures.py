@@ -1,11 +1,14 @@
 """The book's style and its helpers."""
 
+import base64
+import struct
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lib import figures
+from lib import figures, papers
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +40,79 @@ def test_methods_differ_by_color_and_line():
     assert len({str(entry["linestyle"]) for entry in cycle}) >= len(cycle) - 1
 
 
-def test_verdict_colors_carry_white_numbers():
+def test_numbers_on_verdict_colors_can_be_read():
     for color in figures.VERDICT_COLORS.values():
-        assert 1.05 / (luminance(color) + 0.05) > 2.0
+        bright, dark = sorted([luminance(color), luminance(figures.ink_on(color))], reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) > 3.2, color
+    assert figures.ink_on(figures.VERDICT_COLORS["partly"]) == "black"
+
+
+def test_every_verdict_has_a_color():
+    assert {word for words in papers.KINDS.values() for word in words} == set(figures.VERDICT_COLORS)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    collected = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw, metadata: collected.append((bundle, metadata)))
+    return collected
+
+
+def test_show_gives_a_sharp_picture_and_a_numbered_caption_whatever_the_backend(shown):
+    figures.style()
+    for caption in ("Look here.", "And there."):
+        plt.subplots(figsize=(7.5, 3))
+        figures.show(caption)
+    (picture, size), (text, _), _, (second, _) = shown
+    png = base64.b64decode(picture["image/png"])
+    width, height = struct.unpack(">II", png[16:24])
+    assert size == {"image/png": {"width": width // 2, "height": height // 2}}
+    assert 600 < width // 2 < 800
+    assert b"Software" not in png
+    assert text["text/markdown"] == "**Figure 1.** Look here."
+    assert second["text/markdown"] == "**Figure 2.** And there."
+    assert not plt.get_fignums()
+
+
+def test_the_same_figure_has_the_same_bytes(shown):
+    for _ in range(2):
+        plt.subplots()[1].plot([1, 2])
+        figures.show("Look.")
+    assert shown[0] == shown[2]
+
+
+def test_show_refuses_what_a_page_cannot_show(shown):
+    with pytest.raises(ValueError, match="no figure to show"):
+        figures.show("Look.")
+    plt.subplots(figsize=(9, 3))
+    with pytest.raises(ValueError, match=r"at most 7.5 inches wide, got 9"):
+        figures.show("Look.")
+    plt.close("all")
+    plt.subplots()
+    with pytest.raises(ValueError, match="caption"):
+        figures.show(" ")
+
+
+def test_frames_are_a_slider_without_any_library(shown):
+    figures.frames(lambda fig, k: fig.add_subplot().plot([0, k]), 3, "It moves.", labels=["a", "b<", "c"], still=1)
+    (bundle, _), (text, _) = shown
+    html = bundle["text/html"]
+    assert html.count("<img") == 3
+    assert html.count("display:none") == 2
+    assert 'class="frames-still"' in html.split("<img")[2]
+    assert 'max="2" value="1"' in html
+    assert "b&lt;" in html
+    assert "http" not in html
+    assert text["text/markdown"].endswith("It moves.")
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("n", "labels", "message"), [(1, None, "n must be"), (25, None, "n must be"), (3, ["a"], "one for each of 3")]
+)
+def test_frames_refuse_what_is_no_slider(n, labels, message, shown):
+    with pytest.raises(ValueError, match=message):
+        figures.frames(lambda fig, k: None, n, "c", labels)
 
 
 def test_seed_spread_draws_runs_band_and_median():

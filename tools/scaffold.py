@@ -135,6 +135,9 @@ ledger.glance("C1")
 #
 # TODO
 
+# %%
+print({slug}.__doc__, study.__doc__)  # TODO: inspect.getsource of the core lines
+
 # %% [markdown]
 # ## Derivation
 #
