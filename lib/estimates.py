@@ -74,12 +74,19 @@ class Estimate:
 def show(value: float) -> str:
     """A number as the book prints it: three significant digits, four just around 1; whole numbers whole.
 
+    Parameters
+    ----------
+    value : float
+        NaN allowed, infinity allowed: they print as such.
+
     Examples
     --------
     >>> from lib.estimates import show
     >>> show(0.63412), show(1.0023), show(12), show(1234.6)
     ('0.634', '1.002', '12', '1,235')
     """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"value must be a number, got {value!r}")
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e6):
         return f"{int(value):,}"
     if 0.9 < abs(value) < 1.1:
@@ -88,8 +95,20 @@ def show(value: float) -> str:
 
 
 def exact(values: Sequence[float]) -> Estimate:
-    """A deterministic number, seen in one run or several: the interval is the whole range of what was seen."""
-    numbers = [float(value) for value in values]
+    """A deterministic number, seen in one run or several: the interval is the whole range of what was seen.
+
+    Parameters
+    ----------
+    values : sequence of float, shape (n,)
+        NaN allowed, infinity allowed: the estimate is then NaN with an unbounded interval.
+
+    Examples
+    --------
+    >>> from lib.estimates import exact
+    >>> exact([2.0, 4.0])
+    Estimate(value=3.0, low=2.0, high=4.0, n=2)
+    """
+    numbers = checks.array("values", values, ndim=1, nan=True, inf=True).tolist()
     if not all(map(math.isfinite, numbers)):
         return Estimate(math.nan, -math.inf, math.inf, len(numbers))
     return Estimate(float(np.mean(numbers)), min(numbers), max(numbers), len(numbers))

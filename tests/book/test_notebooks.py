@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import re
 
 import pytest
 
-from lib import execute, papers
+from lib import claims, execute, papers
 from tools import notebooks, scaffold
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -37,8 +38,56 @@ def code_cells(notebook):
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
+def has(cell, *mimes):
+    return any(mime in output.get("data", {}) for output in cell["outputs"] for mime in mimes)
+
+
 def figure_cells(notebook):
-    return [c for c in code_cells(notebook) if any("image/png" in o.get("data", {}) for o in c["outputs"])]
+    return [c for c in code_cells(notebook) if any(notebooks.pictures({"cells": [c]}))]
+
+
+def visible(notebook):
+    hidden = {"bootstrap", "parameters", "hide-input", "remove-input", "hide-cell"}
+    return [cell for cell in code_cells(notebook) if not hidden & set(tags(cell))]
+
+
+def lines_of(cell):
+    return [line for line in "".join(cell["source"]).splitlines() if line.strip()]
+
+
+def prose(text):
+    """Markdown without code, mathematics, tables, headings, links' addresses and markup."""
+    text = re.sub(r"```.*?```|<!--.*?-->", " ", text, flags=re.S)
+    text = re.sub(r"\$\$.+?\$\$", " ", text, flags=re.S)
+    text = re.sub(r"`[^`]*`", "x", text)
+    text = re.sub(r"\$[^$]+\$", "x", text)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    text = re.sub(r"^(\||#).*$", "", text, flags=re.M)
+    return text
+
+
+def numbers(text):
+    return {number.replace(",", "").rstrip(".") for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text)}
+
+
+def texts_of(outputs):
+    for output in outputs:
+        yield "".join(output.get("text", ""))
+        for mime, entry in output.get("data", {}).items():
+            if not mime.startswith("image/") and mime != "text/html":
+                yield json.dumps(entry, ensure_ascii=False)
+
+
+def section(notebook, heading):
+    """The cells from one heading to the next."""
+    found, inside = [], False
+    for cell in notebook["cells"]:
+        opening = re.match(r"## (.+)", "".join(cell["source"])) if cell["cell_type"] == "markdown" else None
+        if opening:
+            inside = opening.group(1).strip() == heading
+        if inside:
+            found.append(cell)
+    return found
 
 
 def test_headings_are_those_of_every_chapter(notebook):
@@ -72,10 +121,26 @@ def test_no_machine_leaves_a_trace(notebook):
     assert not re.search(r"(?<![\w.])/(home|root|work|tmp|usr|Users)/|0x[0-9a-f]{6,}|ipykernel_", json.dumps(texts))
 
 
-def test_first_code_cells_are_bootstrap_parameters_imports(notebook):
+def test_pictures_are_those_that_refresh_stored(notebook):
+    assert notebook["metadata"]["pictures"] == notebooks.picture_hashes(notebook)
+
+
+def test_a_swapped_or_dropped_picture_is_noticed(notebook):
+    swapped, dropped = copy.deepcopy(notebook), copy.deepcopy(notebook)
+    for changed, act in ((swapped, "swap"), (dropped, "drop")):
+        cell = next(cell for cell in code_cells(changed) if has(cell, "image/png"))
+        bundle = next(output["data"] for output in cell["outputs"] if "image/png" in output.get("data", {}))
+        if act == "drop":
+            del bundle["image/png"]
+        else:
+            bundle["image/png"] = "A" + bundle["image/png"][1:-4] + "AAAA"
+        assert changed["metadata"]["pictures"] != notebooks.picture_hashes(changed)
+
+
+def test_first_code_cells_are_bootstrap_parameters_imports(slug, notebook):
     first, second, *_ = code_cells(notebook)
-    assert "".join(first["source"]) == notebooks.bootstrap()
-    assert {"bootstrap", "hide-input"} <= set(tags(first))
+    assert "".join(first["source"]) == notebooks.bootstrap(slug)
+    assert {"bootstrap", "hide-cell"} <= set(tags(first))
     assert tags(second) == ["parameters"]
 
 
@@ -106,54 +171,110 @@ def test_colab_link_opens_this_chapter(slug, notebook):
 
 
 def test_figures_have_captions_and_alt_text(notebook):
-    figures = figure_cells(notebook)
-    assert figures
-    names = []
-    for cell in figures:
-        about = cell["metadata"].get("mystnb", {})
-        label = "".join(cell["source"])[:60]
-        assert len(about["figure"]["caption"].split()) >= 8, label
-        assert 20 <= len(about["image"]["alt"]) <= 300, label
-        assert cell["metadata"]["mystnb"]["figure"]["caption"] != about["image"]["alt"]
-        names.append(about["figure"]["name"])
-    assert len(set(names)) == len(names)
+    cells = figure_cells(notebook)
+    assert 6 <= len(cells) <= 9
+    for cell in cells:
+        label = "".join(cell["source"])[-60:]
+        assert "plt.show" not in "".join(cell["source"]), label
+        caption = notebooks.caption(cell)
+        assert len(caption.split()) >= 8, label
+        if has(cell, "image/png"):
+            alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+            assert 20 <= len(alt) <= 300, label
+            assert alt != caption
 
 
-def test_one_key_figure_at_least(notebook):
-    assert any("key-figure" in tags(cell) for cell in figure_cells(notebook))
+def test_pictures_fit_the_page_and_are_sharp(notebook):
+    for cell in figure_cells(notebook):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                size = output["metadata"]["image/png"]
+                assert size["width"] <= 770
+                assert size["height"] <= 900
+
+
+def test_one_key_figure(notebook):
+    assert len([cell for cell in figure_cells(notebook) if "key-figure" in tags(cell)]) == 1
+
+
+def test_the_opening_shows_a_picture_and_an_answer(notebook):
+    opening = notebook["cells"][: notebook["cells"].index(section(notebook, "At a glance")[0])]
+    assert any(cell["cell_type"] == "code" and has(cell, "image/png", "text/html") for cell in opening)
+    assert any(cell["cell_type"] == "code" and has(cell, "text/markdown") for cell in opening)
+
+
+def test_one_instance_is_shown_as_frames(notebook):
+    assert any("frames(" in text for text in sources(notebook, "code"))
 
 
 def test_cells_are_short_and_hold_no_algorithm(notebook):
     for cell in code_cells(notebook):
         source = "".join(cell["source"])
-        assert len([line for line in source.splitlines() if line.strip()]) <= 30, source[:80]
+        assert len(lines_of(cell)) <= (18 if cell in visible(notebook) else 30), source[:80]
         tree = ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))))
         assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)), source[:80]
+        if "bootstrap" not in tags(cell):
+            assert max(map(len, source.splitlines())) <= 95, source[:80]
 
 
 def test_length_is_that_of_a_chapter(notebook):
     words = sum(len(text.split()) for text in sources(notebook, "markdown"))
-    assert 1800 <= words <= 5000
-    assert 18 <= len(code_cells(notebook)) <= 45
+    assert 1500 <= words <= 3000
+    assert 12 <= len(visible(notebook)) <= 30
+
+
+def test_sentences_are_short(notebook):
+    for text in sources(notebook, "markdown"):
+        for block in re.split(r"\n\s*\n|\n(?=[-*\d])", prose(text)):
+            for sentence in re.split(r"(?<=[.!?:;])\s+", " ".join(block.split())):
+                assert len(sentence.split()) <= 36, sentence
+
+
+def test_numbers_in_prose_stand_in_an_output_or_are_settings(slug, notebook):
+    sheet = papers.chapter(slug).with_suffix(".yml").read_text(encoding="utf-8")
+    code = " ".join(sources(notebook, "code"))
+    outputs = " ".join(text for cell in code_cells(notebook) for text in texts_of(cell["outputs"]))
+    known = numbers(sheet) | numbers(code) | numbers(outputs)
+    references = section(notebook, "References")
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "markdown" or cell in references:
+            continue
+        text = prose("".join(cell["source"]))
+        for number in re.findall(r"(?<![\w.:])\d[\d,]*(?:\.\d+)?(?:\s?%)?", text):
+            plain = number.rstrip("% ").replace(",", "")
+            result = "." in plain or "%" in number or (len(plain) >= 3 and not re.fullmatch(r"(19|20)\d\d", plain))
+            assert not result or plain in known, f"{number!r} in {text[:200]!r}: no output or setting holds it"
 
 
 def test_size_is_small(slug):
     assert papers.chapter(slug).stat().st_size < 1_500_000
 
 
-def test_three_exercises_with_folded_solutions(notebook):
-    text = "\n".join(sources(notebook, "markdown"))
-    folded = [cell for cell in code_cells(notebook) if "hide-cell" in tags(cell)]
-    assert len(re.findall(r"\*\*Exercise \d", text)) >= 3
+def test_exercises_have_folded_solutions(notebook):
+    cells = section(notebook, "Try it")
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    folded = [cell for cell in cells if "hide-cell" in tags(cell)]
+    assert 3 <= len(re.findall(r"\*\*Exercise \d", text)) <= 5
     assert len(folded) >= 3
 
 
-def test_every_claim_is_measured_and_reported(slug, notebook):
+def test_every_entry_is_reported_and_stored_verdicts_are_those_of_the_rules(slug, notebook):
     results = execute.emitted(notebook)
     assert results is not None
-    assert results["preset"] == "book"
-    assert results["changed"] == {}
-    assert set(results["claims"]) == {claim.id for claim in papers.sheet(slug).claims}
+    assert (results["slug"], results["preset"], results["changed"]) == (slug, "book", {})
+    sheet = papers.sheet(slug)
+    assert set(results["claims"]) == {entry.id for entry in sheet.claims}
+    for entry in sheet.claims:
+        stored = results["claims"][entry.id]
+        if entry.kind != "cost":
+            assert stored["verdict"] == claims.verdict(entry, stored["values"], "book"), entry.id
+
+
+def test_a_number_that_is_kept_is_shown(notebook):
+    names = set(execute.emitted(notebook)["series"])
+    code = " ".join(sources(notebook, "code"))
+    for name in names:
+        assert code.count(f'"{name}"') + code.count(f"'{name}'") >= 2, f"the series {name!r} is recorded and never drawn again"
 
 
 def test_numbered_equations_are_typeset_once(notebook):
@@ -163,6 +284,10 @@ def test_numbered_equations_are_typeset_once(notebook):
     assert "\\begin{equation}" not in text
     for block in re.findall(r"\$\$(.+?)\$\$", text, flags=re.S):
         assert not ("\\\\" in block and "\\tag" in block), block
+
+
+def test_references_can_be_read_everywhere(notebook):
+    assert "{cite}" not in "\n".join(sources(notebook, "markdown"))
 
 
 def test_names_are_american(notebook):
