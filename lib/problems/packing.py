@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lib import checks
+
 Floats = npt.NDArray[np.float64]
 
 __all__ = ["knapsack_optimum", "uniform_knapsack"]
@@ -23,8 +25,8 @@ def uniform_knapsack(n_items: int, seed: int | np.random.Generator, count: int |
 
     Raises
     ------
-    ValueError
-        For fewer than 1 item or a count below 1.
+    ValueError, TypeError
+        For fewer than 1 item, a count below 1, or a bad seed.
 
     Examples
     --------
@@ -32,10 +34,10 @@ def uniform_knapsack(n_items: int, seed: int | np.random.Generator, count: int |
     >>> uniform_knapsack(5, seed=0).shape
     (5, 2)
     """
-    if n_items < 1 or (count is not None and count < 1):
-        raise ValueError(f"n_items and count must be at least 1, got {n_items} and {count}")
-    shape = (n_items, 2) if count is None else (count, n_items, 2)
-    return 1.0 - np.random.default_rng(seed).random(shape)  # in (0, 1]: no item is free
+    shape: tuple[int, ...] = (checks.integer("n_items", n_items, low=1), 2)
+    if count is not None:
+        shape = (checks.integer("count", count, low=1), *shape)
+    return 1.0 - checks.generator("seed", seed).random(shape)  # in (0, 1]: no item is free
 
 
 def knapsack_optimum(items: npt.ArrayLike, capacity: float) -> tuple[npt.NDArray[np.bool_], float]:
@@ -44,9 +46,9 @@ def knapsack_optimum(items: npt.ArrayLike, capacity: float) -> tuple[npt.NDArray
     Parameters
     ----------
     items : array, shape (N, 2)
-        Value and weight of each.
+        Value and weight of each, none negative.
     capacity : float
-        Positive.
+        Not negative.
 
     Returns
     -------
@@ -55,8 +57,10 @@ def knapsack_optimum(items: npt.ArrayLike, capacity: float) -> tuple[npt.NDArray
 
     Raises
     ------
-    ValueError
-        For another shape or a capacity that is not positive.
+    ValueError, TypeError
+        For another shape, numbers that are not finite or negative, or a capacity that is.
+    RuntimeError
+        If the solver does not prove an optimum.
 
     Examples
     --------
@@ -66,12 +70,18 @@ def knapsack_optimum(items: npt.ArrayLike, capacity: float) -> tuple[npt.NDArray
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    table = np.asarray(items, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != 2:
+    table = checks.array("items", items, ndim=2, low=0).astype(np.float64, copy=False)
+    if table.shape[1] != 2:
         raise ValueError(f"items must have shape (N, 2), values and weights, got {table.shape}")
-    if not capacity > 0:
-        raise ValueError(f"capacity must be positive, got {capacity}")
-    fits = LinearConstraint(table[None, :, 1], ub=capacity)
-    solution = milp(-table[:, 0], integrality=1, bounds=Bounds(0, 1), constraints=fits, options={"mip_rel_gap": 0})
-    chosen = solution.x > 0.5
+    room = checks.number("capacity", capacity, low=0)
+    chosen = table[:, 1] == 0  # what weighs nothing comes along; the rest is scaled, so that no unit is better than another
+    some = np.flatnonzero((table[:, 1] > 0) & (table[:, 1] <= room))
+    if some.size:
+        value, weight = table[some].T
+        fits = LinearConstraint((weight / room)[None], ub=1.0)
+        best = max(value.max(), np.finfo(float).tiny)
+        solution = milp(-value / best, integrality=1, bounds=Bounds(0, 1), constraints=fits, options={"mip_rel_gap": 0})
+        if not solution.success:
+            raise RuntimeError(f"no proven optimum: {solution.message}")
+        chosen[some] = solution.x > 0.5
     return chosen, float(table[chosen, 0].sum())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lib.problems import routing
+from lib.problems.routing import heuristics, instances
 
 
 def brute_force_tour(coords):
@@ -82,7 +83,7 @@ def test_local_search_ends_where_no_single_move_helps(seed):
 def test_best_moves_gain_what_they_say():
     coords, tour = routing.uniform_tsp(15, 3), np.random.default_rng(3).permutation(15)
     distance = routing.distance_matrix(coords)
-    for best in (routing._best_two_opt, routing._best_or_opt):
+    for best in (heuristics._best_two_opt, heuristics._best_or_opt):
         gain, better = best(distance, tour)
         assert routing.is_tour(better, 15)
         assert routing.tour_length(coords, tour) - routing.tour_length(coords, better) == pytest.approx(gain, abs=1e-12)
@@ -114,7 +115,7 @@ def test_random_insertion_is_a_tour_and_beats_a_random_one():
 
 def test_projection_keeps_the_aspect_of_a_small_country():
     degrees = np.array([[10.0, 60.0], [12.0, 60.0], [10.0, 59.0], [12.0, 59.0]])
-    plane = routing._project(degrees)
+    plane = instances._project(degrees)
     assert plane.min() == 0.0
     assert plane[1] == pytest.approx([1.0, 1.0], abs=0.02)  # 2 degrees of longitude at 60 north are 1 of latitude
 
@@ -129,16 +130,132 @@ def test_cities_are_the_largest_and_fill_the_square():
         routing.cities("LI", 100)
 
 
+# ------------------------------------------------------------------------------------------------- scale, origin, size
+
+
+@pytest.mark.parametrize("scale", [2.0**-33, 2.0**27, 2.0**500])  # powers of two: ties stay ties
+def test_no_unit_of_length_is_better_than_another(scale):
+    coords = routing.uniform_tsp(40, 0)
+    start = np.random.default_rng(0).permutation(40)
+    assert (routing.local_search(coords, start) == routing.local_search(coords * scale, start)).all()
+    first, second = (routing.iterated_local_search(x, start, kicks=3, seed=0) for x in (coords, coords * scale))
+    assert (first == second).all()
+    assert routing.tour_length(coords * scale, start) == pytest.approx(scale * routing.tour_length(coords, start), rel=1e-12)
+    assert routing.held_karp_tour(coords[:8] * scale)[0].tolist() == routing.held_karp_tour(coords[:8])[0].tolist()
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e8])
+def test_local_search_ends_and_helps_in_any_unit(scale):
+    coords, start = routing.uniform_tsp(60, 0), np.random.default_rng(0).permutation(60)
+    found = routing.local_search(coords * scale, start, max_moves=1000)
+    assert (routing.local_search(coords * scale, found) == found).all()
+    assert routing.tour_length(coords, found) < 0.4 * routing.tour_length(coords, start)
+
+
+def test_lkh_takes_any_unit_of_length():
+    pytest.importorskip("elkai")
+    coords = routing.uniform_tsp(30, 0)
+    for scale in (1e-200, 1e200):
+        assert routing.lkh_tour(coords * scale)[1] == pytest.approx(scale * routing.lkh_tour(coords)[1], rel=1e-9)
+    assert (routing.lkh_path(coords[:12] * 1e-200) == routing.lkh_path(coords[:12])).all()
+
+
+@pytest.mark.parametrize("n_cities", [1, 2, 3])
+def test_trivial_tours(n_cities):
+    coords = routing.uniform_tsp(n_cities, 0)
+    start = np.arange(n_cities)
+    tours = [
+        routing.held_karp_tour(coords)[0],
+        routing.lkh_tour(coords)[0],
+        routing.lkh_path(coords),
+        routing.nearest_neighbor(coords),
+        routing.random_insertion(coords, 0),
+        routing.local_search(coords, start),
+        routing.iterated_local_search(coords, start, 2, 0),
+    ]
+    assert all(routing.is_tour(tour, n_cities) for tour in tours)
+    assert routing.held_karp_tour(coords)[1] == pytest.approx(float(routing.tour_length(coords, start)))
+
+
+def test_cities_in_one_place_are_no_division_by_zero():
+    coords = np.ones((6, 2))
+    assert routing.lkh_tour(coords)[1] == routing.held_karp_tour(coords)[1] == 0.0
+    assert (routing.local_search(coords, np.arange(6)) == np.arange(6)).all()
+
+
+def test_inputs_stay_as_they_are():
+    coords, tour = routing.uniform_tsp(20, 0), np.random.default_rng(0).permutation(20)
+    before = coords.copy(), tour.copy()
+    routing.local_search(coords, tour)
+    routing.iterated_local_search(coords, tour, 2, 0)
+    routing.held_karp_tour(coords[:7])
+    assert (coords == before[0]).all()
+    assert (tour == before[1]).all()
+
+
+BAD_POINTS = [
+    (np.full((5, 2), np.nan), ValueError),
+    (np.full((5, 2), np.inf), ValueError),
+    (np.full((5, 2), 1e305), ValueError),
+    (np.empty((0, 2)), ValueError),
+    (np.ones((5, 3)), ValueError),
+    ("0.1", TypeError),
+    (None, TypeError),
+    (np.ones((5, 2), dtype=complex), TypeError),
+]
+
+
+@pytest.mark.parametrize(("bad", "error"), BAD_POINTS, ids=str)
+def test_points_are_checked_at_every_door(bad, error):
+    tour = np.arange(5)
+    for call, name in [
+        (routing.distance_matrix, "coords"),
+        (lambda x: routing.tour_length(x, tour), "coords"),
+        (routing.path_length, "paths"),
+        (lambda x: routing.held_karp_paths(x if isinstance(x, str | None) else x[None]), "paths"),
+        (routing.held_karp_tour, "coords"),
+        (routing.lkh_tour, "coords"),
+        (routing.lkh_path, "path"),
+        (routing.nearest_neighbor, "coords"),
+        (lambda x: routing.random_insertion(x, 0), "coords"),
+        (lambda x: routing.local_search(x, tour), "coords"),
+        (lambda x: routing.iterated_local_search(x, tour, 1, 0), "coords"),
+    ]:
+        with pytest.raises(error, match=name):
+            call(bad)
+
+
+COORDS = routing.uniform_tsp(6, 0)
+
+
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "error", "message"),
     [
-        (lambda: routing.uniform_tsp(2, 0), "at least 3 cities"),
-        (lambda: routing.uniform_tsp(5, 0, count=0), "count must be at least 1"),
-        (lambda: routing.tour_length(np.eye(2), [0, 0]), "permutation of 0..1"),
-        (lambda: routing.held_karp_tour(routing.uniform_tsp(20, 0)), "3 <= n <= 13"),
-        (lambda: routing.held_karp_tour(np.zeros((1, 4, 2))), r"shape \(N, 2\)"),
+        (lambda: routing.uniform_tsp(0, 0), ValueError, "n_cities"),
+        (lambda: routing.uniform_tsp(5.5, 0), TypeError, "n_cities"),
+        (lambda: routing.uniform_tsp(5, 0, count=0), ValueError, "count"),
+        (lambda: routing.uniform_tsp(5, -1), ValueError, "seed"),
+        (lambda: routing.tour_length(np.eye(2), [0, 0]), ValueError, "tours must hold permutations of 0..1"),
+        (lambda: routing.tour_length(np.eye(2), [0.5, 0.5]), ValueError, "tours"),
+        (lambda: routing.tour_length(np.eye(2), "01"), TypeError, "tours"),
+        (lambda: routing.held_karp_tour(routing.uniform_tsp(20, 0)), ValueError, "at most 12"),
+        (lambda: routing.held_karp_paths(routing.uniform_tsp(20, 0, count=1)), ValueError, "2 <= n <= 13"),
+        (lambda: routing.held_karp_tour(np.zeros((1, 4, 2))), ValueError, "coords"),
+        (lambda: routing.nearest_neighbor(COORDS, -1), ValueError, "start"),
+        (lambda: routing.nearest_neighbor(COORDS, 6), ValueError, "start"),
+        (lambda: routing.local_search(COORDS, [0, 1, 2, 3, 4, 4]), ValueError, "tour"),
+        (lambda: routing.local_search(COORDS, np.arange(6)[None]), ValueError, "tour"),
+        (lambda: routing.local_search(COORDS, np.arange(6), max_moves=-1), ValueError, "max_moves"),
+        (lambda: routing.iterated_local_search(COORDS, np.arange(6), -1, 0), ValueError, "kicks"),
+        (lambda: routing.lkh_tour(COORDS, runs=0), ValueError, "runs"),
+        (lambda: routing.is_tour([0], 0), ValueError, "n_cities"),
     ],
 )
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
         call()
+
+
+def test_what_is_no_tour_is_none():
+    for wrong in ("0.1", None, [], [np.nan, 0.0], [[0, 1], [1, 1]], 3):
+        assert not routing.is_tour(wrong, 2)
