@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 
 import pytest
 import torch
@@ -85,3 +87,22 @@ def test_shapes_that_would_broadcast_are_refused(case):
     probs, target = batch()
     with pytest.raises(ValueError, match="shape"):
         loss(probs, target[:, None])
+
+
+def test_survives_pickling_and_torch_save(case):
+    loss, batch = case
+    if "lambda" in repr(getattr(loss, "score_function", "")) or "callable" in repr(loss):
+        pytest.skip("a user's lambda cannot be pickled")
+    torch.testing.assert_close(pickle.loads(pickle.dumps(loss))(*batch()), loss(*batch()))
+    file = io.BytesIO()
+    torch.save(loss, file)
+    file.seek(0)
+    torch.testing.assert_close(torch.load(file, weights_only=False)(*batch()), loss(*batch()))
+
+
+def test_half_precision_accumulates_in_more(case):
+    loss, batch = case
+    probs, target = batch(4000, dtype=torch.float32)
+    value = loss(probs.half(), target.half())
+    assert torch.isfinite(value)
+    torch.testing.assert_close(value.float(), loss(probs.half().float(), target), rtol=5e-3, atol=5e-3)

@@ -19,6 +19,8 @@ OPTIMIZERS = {
     "CBO": lambda params, g: CBO(params, generator=g),
     "CBO isotropic": lambda params, g: CBO(params, noise=0.3, noise_type="isotropic", generator=g),
 }
+#: The classes that are tried.
+CLASSES = {CBO}
 
 
 @pytest.fixture(params=OPTIMIZERS, ids=str)
@@ -103,3 +105,84 @@ def test_parameters_keep_shape_dtype_and_identity(make, dtype):
 def test_no_parameters_are_refused(make):
     with pytest.raises(ValueError, match="empty parameter list"):
         make([], generator())
+
+
+def test_a_frozen_parameter_stays(make):
+    params, closure = bowl()
+    params[1].requires_grad_(False)
+    before = params[1].clone()
+    optimizer = make(params, generator())
+    for _ in range(3):
+        optimizer.step(closure)
+    assert torch.equal(params[1], before)
+    assert not torch.equal(params[0], torch.full((2, 2), 0.5, dtype=torch.float64))
+
+
+def test_weights_that_are_loaded_after_construction_count(make):
+    params, closure = bowl()
+    optimizer = make(params, generator())
+    with torch.no_grad():
+        for p in params:
+            p.fill_(1e-3)
+    optimizer.step(closure)
+    assert float(closure()) < 1.0
+
+
+def test_a_second_group_is_honored_or_refused(make):
+    params, closure = bowl()
+    optimizer = make(params[:1], generator())
+    refused = ""
+    try:
+        optimizer.add_param_group({"params": params[1:]})
+    except ValueError as error:
+        refused = str(error)
+    if refused:
+        assert "group" in refused
+        return
+    before = params[1].clone()
+    optimizer.step(closure)
+    assert not torch.equal(params[1], before)
+
+
+def test_a_closure_that_calls_backward_works_under_no_grad_too(make):
+    params, _ = bowl()
+    optimizer = make(params, generator())
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum((p**2).sum() for p in params)
+        loss.backward()
+        return loss
+
+    assert float(optimizer.step(closure)) >= 0
+
+
+@pytest.mark.parametrize("what", ["NaN", "interrupt"])
+def test_what_ends_a_step_leaves_finite_parameters(make, what):
+    params, closure = bowl()
+    optimizer = make(params, generator())
+    optimizer.step(closure)
+    calls = 0
+
+    def broken():
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            if what == "interrupt":
+                raise KeyboardInterrupt
+            return torch.tensor(float("nan"), dtype=torch.float64)
+        return closure()
+
+    before = [p.clone() for p in params]
+    with pytest.raises(KeyboardInterrupt if what == "interrupt" else ValueError):
+        optimizer.step(broken)
+    for p, q in zip(params, before, strict=True):
+        assert torch.equal(p, q)
+    optimizer.step(closure)
+
+
+def test_parameters_of_several_types_keep_theirs(make):
+    params = [torch.nn.Parameter(torch.ones(2, dtype=d)) for d in (torch.float64, torch.float32)]
+    optimizer = make(params, generator())
+    optimizer.step(lambda: sum((p.double() ** 2).sum() for p in params))
+    assert [p.dtype for p in params] == [torch.float64, torch.float32]
