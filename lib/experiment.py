@@ -7,8 +7,8 @@ repetition, ...), so that methods that are compared share their data and noise.
 
 from __future__ import annotations
 
+import os
 import random
-import resource
 import sys
 import time
 import zlib
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lib import papers
+from lib import checks, papers
 
 
 class Config:
@@ -37,6 +37,10 @@ class Config:
     def elapsed(self) -> float:
         """Seconds since the run was opened."""
         return time.perf_counter() - self.started
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds that this process has spent since it began, imports and finished child processes included."""
+        return cpu_seconds()
 
     def rng(self, *axes: object) -> np.random.Generator:
         """A generator of its own for these axes, derived from the run's seed (see `rng`)."""
@@ -78,7 +82,7 @@ def start(slug: str, preset: str = "book", seed: int = 0, **changes: Any) -> Con
     ValueError
         For an unknown slug, preset or setting, or a negative seed.
     TypeError
-        If the seed is not an integer.
+        If the seed is not an integer, or a slug or preset is no text.
 
     Examples
     --------
@@ -86,10 +90,7 @@ def start(slug: str, preset: str = "book", seed: int = 0, **changes: Any) -> Con
     >>> experiment.start("anyloss", "smoke", seed=1).preset
     'smoke'
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    checks.integer("seed", seed, low=0)
     values = papers.sheet(slug).values(preset)
     changed = {name: value for name, value in changes.items() if value is not None}
     if unknown := sorted(set(changes) - set(values)):
@@ -118,7 +119,7 @@ def one_thread() -> None:
 
 
 def seed_for(seed: int, *axes: object) -> int:
-    """An integer seed of its own for these axes, for libraries that take nothing else.
+    """An integer seed of its own for these axes, for libraries that take nothing else (see `rng`).
 
     Examples
     --------
@@ -130,29 +131,95 @@ def seed_for(seed: int, *axes: object) -> int:
 
 
 def rng(seed: int, *axes: object) -> np.random.Generator:
-    """A NumPy generator of its own for these axes: ``rng(0, "data", fold)`` does not move when a method is added."""
+    """A NumPy generator of its own for these axes: ``rng(0, "data", fold)`` does not move when a method is added.
+
+    Parameters
+    ----------
+    seed : int
+        Non-negative.
+    *axes
+        Texts, numbers, ``None``, and tuples or lists of these.
+
+    Raises
+    ------
+    TypeError
+        For a seed that is no integer, or an axis of another kind (an object's text may differ between processes).
+    ValueError
+        For a negative seed.
+
+    Examples
+    --------
+    >>> from lib.experiment import rng
+    >>> rng(0, "data", 1).random() == rng(0, "data", 1).random() != rng(0, "noise", 1).random()
+    True
+    """
     return np.random.default_rng(_sequence(seed, axes))
 
 
 def _sequence(seed: int, axes: tuple[object, ...]) -> np.random.SeedSequence:
     # CRC-32, not hash(): the latter differs between processes.
-    return np.random.SeedSequence([seed, *(zlib.crc32(repr(axis).encode()) for axis in axes)])
+    named = (zlib.crc32(repr(_plain_axis(axis)).encode()) for axis in axes)
+    return np.random.SeedSequence([checks.integer("seed", seed, low=0), *named])
+
+
+def _plain_axis(axis: Any) -> Any:
+    if isinstance(axis, np.generic):
+        return axis.item()
+    if isinstance(axis, tuple | list):
+        return type(axis)(map(_plain_axis, axis))
+    if axis is None or isinstance(axis, str | int | float):
+        return axis
+    raise TypeError(f"axes must be texts, numbers or tuples of these, got {checks.shown(axis)}")
 
 
 def time_ratio(ours: Callable[[], Any], reference: Callable[[], Any], repeats: int = 5) -> float:
-    """Best time of `ours` over best time of `reference`, measured in turns in this process (so both see the same load)."""
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    """Best time of `ours` over best time of `reference`, measured in turns in this process (so both see the same machine).
+
+    Parameters
+    ----------
+    ours, reference : callable
+        Called without arguments.
+    repeats : int
+        How often each is called, at least once.
+
+    Examples
+    --------
+    >>> from lib.experiment import time_ratio
+    >>> time_ratio(lambda: sum(range(100_000)), lambda: sum(range(1_000)), repeats=3) > 5
+    True
+    """
+    checks.function("ours", ours)
+    checks.function("reference", reference)
     best = [float("inf"), float("inf")]
-    for _ in range(repeats):
+    for _ in range(checks.integer("repeats", repeats, low=1)):
         for i, call in enumerate((ours, reference)):
             begin = time.perf_counter()
             call()
             best[i] = min(best[i], time.perf_counter() - begin)
-    return best[0] / best[1]
+    return best[0] / max(best[1], 1e-9)
+
+
+def cpu_seconds() -> float:
+    """CPU seconds that this process and its finished child processes have spent so far."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process in MB (10^6 bytes)."""
+    """Peak resident memory of this process in MB (10^6 bytes); NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _peak_by_psutil()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _peak_by_psutil() -> float:
+    try:
+        import psutil
+
+        memory = psutil.Process().memory_info()
+    except Exception:
+        return float("nan")
+    return getattr(memory, "peak_wset", memory.rss) / 1e6
