@@ -1,39 +1,39 @@
 """The recorder: runs chapters over presets and seeds, and keeps each run's results with their provenance.
 
     python -m lib.record SLUG... --preset full --seeds 0-4 [-p NAME VALUE] [--jobs 2] [--scheduler tcp://HOST:PORT]
+    python -m lib.record SLUG... --carry
 
 Runs go to two local processes, or to the workers of an existing Dask cluster. A run that stands in ``results/<slug>.json``
 for the same code and parameters is skipped; each run is stored the moment it ends (written beside, then renamed), so that a
-killed recorder loses only what was in flight, and starting it again goes on.
+stopped recorder loses only what was in flight, and starting it again goes on. With the first run of some code its fingerprint
+is taken, what the chapter emits at ``smoke``; ``--carry`` takes today's and keeps the runs whose fingerprint it equals current.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import hashlib
 import importlib.metadata
 import json
-import os
+import math
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
+from lib import execute, papers, store
+from lib.codehash import code_hash, digest
+from lib.store import load as load  # what chapters read
+from lib.workers import Workers
 
-from lib import execute, papers
-
-#: Rooms that cannot change a number: editing them leaves recorded runs valid. (`claims` decides verdicts, which are decided
-#: again from the stored values whenever they are shown; a record holds the hashes of the data it saw.)
-_NUMBERLESS = {"lib", *(f"lib.{room}" for room in ["claims", "data", "execute", "figures", "papers", "record", "scoreboard"])}
+#: Wall-clock limits of a run, against hangs only: ten times what a preset promises.
+LIMITS_S = {"smoke": 100.0, "book": 900.0, "full": 12_000.0}
 _VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 
 
@@ -51,121 +51,114 @@ class Run:
         """What papermill gets."""
         return {"preset": self.preset, "seed": self.seed, **self.changed}
 
-    def key(self) -> str:
-        """Names this run of this code: a hash of the code that can change its numbers, and of its parameters."""
-        settings = papers.sheet(self.slug).values(self.preset)
-        return _digest(code_hash(self.slug), json.dumps([settings, self.parameters], sort_keys=True))[:16]
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The changed parameters that are part of what the run is: ``None`` keeps a setting as it is."""
+        scale = papers.sheet(self.slug).scale
+        return {name: value for name, value in self.changed.items() if value is not None or name not in scale}
+
+    def key(self, code: str | None = None) -> str:
+        """Names this run of this code (today's): a hash of what can change its numbers, its settings and parameters."""
+        parts = [store.settings(self.slug, self.preset), self.preset, self.seed, self.kept]
+        return digest(code or code_hash(self.slug), json.dumps(parts, sort_keys=True))[:16]
+
+    def check(self) -> None:
+        """Refuse an unknown slug, preset or parameter, and values that no record can hold, with a ValueError."""
+        papers.sheet(self.slug).values(self.preset)
+        if own := sorted({"preset", "seed"} & set(self.changed)):
+            raise ValueError(f"{' and '.join(own)}: say --preset and --seeds")
+        if odd := sorted(n for n, v in self.changed.items() if isinstance(v, float) and not math.isfinite(v)):
+            raise ValueError(f"{', '.join(odd)} must be finite")
+        execute.check_parameters(papers.chapter(self.slug), self.parameters)
 
     def __str__(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.changed.items())
         return f"{self.slug} {self.preset} seed {self.seed}{extra}"
 
 
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
-
-
-def code_hash(slug: str) -> str:
-    """Hash of everything in this project that can change a chapter's numbers.
-
-    The chapter's code cells, its module, and the shared rooms that these import (directly or not), as syntax trees without
-    docstrings: comments and text do not count. Nor do cells that only draw, format or solve an exercise (hidden cells
-    without a word to the ledger), and the values of the ``parameters`` cell (see `Run.key`).
-    """
-    cells = json.loads(papers.chapter(slug).read_text(encoding="utf-8"))["cells"]
-    code = [
-        "".join(line for line in "".join(cell["source"]).splitlines(keepends=True) if line[:1] not in "%!")
-        for cell in cells
-        if cell["cell_type"] == "code" and _can_change_a_number(cell)
-    ]
-    trees = [ast.parse(text) for text in code]
-    parts = [_stripped(tree) for tree in trees]
-    seen: dict[str, str] = {}
-    for tree in trees:
-        _follow(tree, seen)
-    return _digest(*parts, *(seen[name] for name in sorted(seen)))
-
-
-def _can_change_a_number(cell: dict[str, Any]) -> bool:
-    tags = set(cell["metadata"].get("tags", []))
-    hidden = tags & {"hide-input", "remove-input", "hide-cell"}
-    return not tags & {"parameters", "bootstrap"} and (not hidden or "ledger." in "".join(cell["source"]))
-
-
-def _stripped(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
-
-
-def _follow(tree: ast.Module, seen: dict[str, str], package: str = "") -> None:
-    """Add to `seen` the code of every module of `lib` that a syntax tree imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package.split(".")[: -(node.level - 1) or None]) if node.level else ""
-            module = ".".join(filter(None, [base, node.module]))
-            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] != "lib" or name in seen or name in _NUMBERLESS:
-                continue
-            path = _source(name)
-            if path is None:
-                continue
-            text = path.read_text(encoding="utf-8")
-            seen[name] = ""
-            _follow(ast.parse(text), seen, name if path.name == "__init__.py" else name.rpartition(".")[0])
-            seen[name] = _stripped(ast.parse(text))
-
-
-def _source(name: str) -> Path | None:
-    base = Path(__file__).resolve().parent.parent.joinpath(*name.split("."))
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
-
-
 # ----------------------------------------------------------------------------------------------------- one run, anywhere
 
 
-def perform(run: Run, key: str, timeout_s: float | None = None) -> dict[str, Any]:
+def perform(run: Run, key: str, limit_s: float | None = None, allow_dirty: bool = False, token: str = "") -> dict[str, Any]:
     """Execute one run and return its record. Runs on a worker: it checks that the code there is the code that was asked for.
 
     Raises
     ------
     ChapterFailed
-        If the chapter fails, or this machine's code differs from the recorder's.
+        If the chapter fails, this machine's code differs from the recorder's or changed meanwhile, its tree holds changes
+        that are not committed, or the chapter answered for another run than was asked for.
     """
+    papers.sheet.cache_clear()  # a worker lives longer than a sheet
     if run.key() != key:
         raise execute.ChapterFailed(f"{run}: this worker has other code or settings than the recorder; update its checkout")
+    provenance = _provenance()
+    if provenance["dirty"] and run.preset != "smoke" and not allow_dirty:
+        raise execute.ChapterFailed(f"{run}: {_DIRTY}")
+    code = code_hash(run.slug)
     with tempfile.TemporaryDirectory(prefix="record-") as folder:
-        notebook = execute.run_chapter(papers.chapter(run.slug), Path(folder) / "out.ipynb", run.parameters, timeout_s)
+        limit_s = limit_s or LIMITS_S[run.preset]
+        out = Path(folder) / "out.ipynb"
+        notebook = execute.run_chapter(papers.chapter(run.slug), out, run.parameters, limit_s, token=token)
     results = execute.emitted(notebook)
     if results is None:
         raise execute.ChapterFailed(f"{run}: the chapter emitted no results (does it end in ledger.report()?)")
+    _check_answer(run, results)
+    if run.key() != key:
+        raise execute.ChapterFailed(f"{run}: the code changed while it ran; nothing is kept")
     private = results.pop("private")
     for claim_id, values in private["timings"].items():
         results["claims"][claim_id]["values"] = values
-    return {"key": key, **results, **_provenance(), "seconds": private["seconds"], "peak_mb": private["peak_mb"]}
+    spent = {name: private.get(name) for name in ("seconds", "cpu_seconds", "peak_mb")}
+    head = {"key": key, "code": code, **results, "changed": run.kept, "settings": store.settings(run.slug, run.preset)}
+    return head | provenance | spent
+
+
+def _check_answer(run: Run, results: dict[str, Any]) -> None:
+    """Refuse results of another chapter, preset, seed or settings than were asked for (a copied cell, say)."""
+    from lib.claims import plain
+
+    settings = papers.sheet(run.slug).scale
+    changed = plain({name: value for name, value in run.kept.items() if name in settings})
+    asked = {"slug": run.slug, "preset": run.preset, "seed": run.seed, "changed": changed}
+    for name, value in asked.items():
+        if results.get(name) != value:
+            raise execute.ChapterFailed(
+                f"{run}: the chapter answered for {name} {results.get(name)!r}, asked was {value!r}; nothing is kept "
+                "(do its parameters reach experiment.start?)"
+            )
+
+
+_DIRTY = "lib, book or tools hold changes that are not committed; commit them, or say --allow-dirty"
 
 
 def _provenance() -> dict[str, Any]:
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", *words], cwd=papers.root(), capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changes = git("status", "--porcelain", "--", "lib", "book")
     versions = {name: _version(name) for name in _VERSIONS}
     return {
-        "recorded": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(changes),
+        "recorded": _now(),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": _dirty(),
         "python": platform.python_version(),
         "versions": {name: version for name, version in versions.items() if version},
         "cpu": _cpu(),
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=papers.root(), capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _dirty() -> bool | None:
+    """Whether what makes numbers differs from the commit; ``None`` outside a repository."""
+    changes = _git("status", "--porcelain", "--", "lib", "book", "tools")
+    return None if changes is None else bool(changes)
 
 
 def _version(name: str) -> str | None:
@@ -181,153 +174,122 @@ def _cpu() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-# ---------------------------------------------------------------------------------------------------------- what is kept
+# ------------------------------------------------------------------------------------------------------------ many runs
 
 
-def load(slug: str, preset: str = "full") -> list[dict[str, Any]]:
-    """The recorded runs of a chapter at a preset with unchanged parameters, by seed; the newest where a seed has several.
+@dataclass(frozen=True)
+class Terms:
+    """How runs are made: a wall-clock limit of one run (default `LIMITS_S`), and whether changes may be uncommitted."""
 
-    Verdicts are decided again from the stored values by today's rules. ``"current"`` says whether the run is one of
-    today's code.
-    """
-    newest = {}
-    for record in sorted(_stored(slug), key=lambda record: record["recorded"]):
-        if record["preset"] == preset and not record["changed"]:
-            newest[record["seed"]] = record
-    for record in newest.values():
-        record["current"] = record["key"] == Run(slug, preset, record["seed"]).key() if papers.is_checkout() else None
-    return [_judged(newest[seed]) for seed in sorted(newest)]
+    limit_s: float | None = None
+    allow_dirty: bool = False
 
 
-def _judged(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the verdicts that today's rules give to its values."""
-    from lib.claims import verdict
-
-    for claim in papers.sheet(record["slug"]).claims:
-        if entry := record["claims"].get(claim.id):
-            values = {name: float("nan") if value is None else value for name, value in entry["values"].items()}
-            entry["verdict"] = verdict(claim, values, record["preset"])
-    return record
-
-
-def _stored(slug: str) -> list[dict[str, Any]]:
-    path = papers.records(slug)
-    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
-
-
-def keep(record: dict[str, Any]) -> None:
-    """Add a record to ``results/<slug>.json``, in place of an older one of the same run; atomic."""
-    slug = record["slug"]
-    with _locked(papers.records(slug)):
-        _write(slug, [old for old in _stored(slug) if _same_run(old) != _same_run(record)] + [record])
-
-
-def rejudge(slug: str) -> None:
-    """Decide the verdicts of all stored runs again, after a claim's rule has changed."""
-    with _locked(papers.records(slug)):
-        if runs := _stored(slug):
-            _write(slug, runs)
-
-
-def _write(slug: str, runs: list[dict[str, Any]]) -> None:
-    runs = sorted(map(_judged, runs), key=lambda run: (run["preset"], json.dumps(run["changed"], sort_keys=True), run["seed"]))
-    path = papers.records(slug)
-    beside = path.with_suffix(".json.part")
-    beside.write_text(_compact({"slug": slug, "runs": runs}) + "\n", encoding="utf-8")
-    os.replace(beside, path)
-
-
-def _same_run(record: dict[str, Any]) -> str:
-    return json.dumps([record["preset"], record["seed"], record["changed"]], sort_keys=True)
-
-
-def _compact(value: Any, indent: str = "") -> str:
-    """JSON that reads well in a diff: one line per entry, lists of numbers on one line."""
-    if isinstance(value, dict) and len(json.dumps(value)) > 100:
-        inner = indent + " "
-        rows = [f"{inner}{json.dumps(key)}: {_compact(entry, inner)}" for key, entry in value.items()]
-        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        inner = indent + " "
-        return "[\n" + ",\n".join(inner + _compact(entry, inner) for entry in value) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, also between recorders; the lock is the system's and ends with the process."""
-    import fcntl
-
-    path.parent.mkdir(exist_ok=True)
-    with open(path.parent / ".lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-# ------------------------------------------------------------------------------------------------------- many runs
-
-
-def record(runs: list[Run], jobs: int = 2, scheduler: str | None = None, timeout_s: float | None = None) -> list[str]:
-    """Perform and keep every run that is not recorded yet; returns one message per run that failed.
+def record(runs: list[Run], workers: Workers | None = None, terms: Terms = Terms()) -> list[str]:
+    """Perform and keep every run that is not recorded yet; returns one message per run that failed or could not be kept.
 
     Raises
     ------
     ValueError
-        For an unknown slug, preset or parameter, before anything runs.
+        Before anything runs: for an unknown slug, preset or parameter, a damaged results file, changes that are not committed
+        (for runs that go into ``results/``), no scheduler or no worker. While it runs: if the scheduler goes away.
     """
     from tqdm import tqdm
 
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
     for run in runs:
-        papers.sheet(run.slug).values(run.preset)
-        execute.check_parameters(papers.chapter(run.slug), run.parameters)
-    keys = {run.key(): run for run in runs}
-    slugs = {run.slug for run in runs}
-    for slug in slugs:
-        rejudge(slug)
-    done = {old["key"] for slug in slugs for old in _stored(slug)}
-    missing = {key: run for key, run in keys.items() if key not in done}
-    failures = []
-    with tqdm(total=len(keys), initial=len(keys) - len(missing), desc="recorded", unit="run") as bar:
-        for run, outcome in _outcomes(missing, jobs, scheduler, timeout_s):
+        run.check()
+    missing = _missing(runs)
+    if _tracked(missing) and not terms.allow_dirty and _dirty():
+        raise ValueError(_DIRTY)
+    prints = [Run(slug, "smoke", 0) for slug in _without_fingerprint(runs, missing)]
+    failures: list[str] = []
+    with tqdm(total=len(runs), initial=len(runs) - len(missing), desc="recorded", unit="run") as bar:
+        for number, outcome in _performed([*prints, *missing], workers or Workers(), terms):
+            run = [*prints, *missing][number]
+            name = f"fingerprint of {run.slug}" if number < len(prints) else str(run)
             if isinstance(outcome, Exception):
-                failures.append(f"{run}: {outcome}")
+                fault: str | None = str(outcome).removeprefix(f"{run}: ")
+            elif number < len(prints):
+                fault = store.keep_fingerprint(run.slug, outcome["code"], store.fingerprint(outcome))
+            elif (fault := store.keep_safe(outcome)) is None:
+                bar.update()
+                bar.set_postfix_str(f"{run}: {outcome['seconds']:.0f} s")
+            if fault:
+                failures.append(f"{name}: {fault}")
                 tqdm.write(f"FAILED {failures[-1]}", file=sys.stderr)
-                continue
-            keep(outcome)
-            bar.update()
-            bar.set_postfix_str(f"{run}: {outcome['seconds']:.0f} s")
     return failures
 
 
-def _outcomes(
-    missing: dict[str, Run], jobs: int, scheduler: str | None, timeout_s: float | None
-) -> Iterator[tuple[Run, dict[str, Any] | Exception]]:
-    """Every run with its record or the exception it ended in, as they end."""
-    if scheduler is None:
-        with ThreadPoolExecutor(jobs) as pool:  # threads that wait for processes
-            waiting: dict[Future[dict[str, Any]], Run] = {
-                pool.submit(perform, run, key, timeout_s): run for key, run in missing.items()
-            }
-            try:
-                for future in as_completed(waiting):
-                    yield waiting[future], future.exception() or future.result()  # type: ignore[misc]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return
-    from distributed import Client
-    from distributed import as_completed as as_arrived
+def carry(slugs: list[str], workers: Workers | None = None, terms: Terms = Terms()) -> list[str]:
+    """Keep recorded runs current where today's code still gives their fingerprint; returns one line for each set that is stale.
 
-    with Client(scheduler) as client:
-        # retries: a worker that dies takes nothing with it but its own run, which starts again elsewhere.
-        sent = {
-            client.submit(perform, run, key, timeout_s, key=f"{run.slug}-{key}", pure=False, retries=2): run
-            for key, run in missing.items()
-        }
-        for future in as_arrived(sent):
-            yield sent[future], future.exception() or future.result()
+    Raises
+    ------
+    ValueError
+        For an unknown slug, a damaged results file, or changes that are not committed.
+    """
+    if not terms.allow_dirty and _dirty():
+        raise ValueError(_DIRTY)
+    asked = []
+    for slug in dict.fromkeys(slugs):
+        code = code_hash(slug)
+        runs, _ = store.read(store.path_of(slug))
+        if all(store.is_current(run, code) for run in runs):
+            print(f"{slug}: {len(runs)} recorded runs, all current")
+        else:
+            asked.append(Run(slug, "smoke", 0))
+    stale = []
+    for number, outcome in _performed(asked, workers or Workers(), terms):
+        slug = asked[number].slug
+        if isinstance(outcome, Exception):
+            stale.append(f"{slug}: the smoke run fails: {outcome}")
+            continue
+        note = {"commit": outcome["commit"], "recorded": outcome["recorded"]}
+        count, left = store.carry(slug, outcome["code"], store.fingerprint(outcome), note)
+        stale += left
+        print(f"{slug}: {count} recorded runs carried to today's code")
+    return stale
+
+
+def _performed(runs: list[Run], workers: Workers, terms: Terms) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
+    codes = {slug: code_hash(slug) for slug in {run.slug for run in runs}}
+    return workers.outcomes(perform, [(run, run.key(codes[run.slug]), terms.limit_s, terms.allow_dirty) for run in runs])
+
+
+def _missing(runs: list[Run]) -> list[Run]:
+    """The runs of which none of today's code and settings is stored, each once; verdicts of stored runs are decided again."""
+    missing: dict[str, Run] = {}
+    for slug, preset in dict.fromkeys((run.slug, run.preset) for run in runs):
+        with suppress(OSError):  # what cannot be written is said when a run is to be kept
+            store.rejudge(slug, preset)
+            store.adopt(slug, preset)
+        code = code_hash(slug)
+        stored = {store.identity(run) for run in store.read(store.path_of(slug, preset))[0] if store.is_current(run, code)}
+        for run in runs:
+            if (run.slug, run.preset) == (slug, preset):
+                name = store.identity({"preset": preset, "seed": run.seed, "changed": run.kept})
+                if name not in stored:
+                    missing[f"{slug} {name}"] = run
+    return list(missing.values())
+
+
+def _tracked(runs: list[Run]) -> set[str]:
+    """The slugs of runs that go into ``results/``."""
+    return {run.slug for run in runs if run.preset != "smoke"}
+
+
+def _without_fingerprint(runs: list[Run], missing: list[Run]) -> list[str]:
+    """Slugs whose recorded runs, stored or to come, are of today's code, of which no fingerprint was taken yet."""
+    found = []
+    for slug in sorted(_tracked(runs)):
+        code = code_hash(slug)
+        stored, prints = store.read(store.path_of(slug))
+        if code not in prints and (slug in _tracked(missing) or any(run.get("code") == code for run in stored)):
+            found.append(slug)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- the command
 
 
 def _seeds(text: str) -> list[int]:
@@ -344,28 +306,70 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
+def _value(text: str) -> Any:
+    """A parameter's value as papermill reads it on its own command line."""
+    from papermill.cli import _resolve_type
+
+    return _resolve_type(text)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status (1 if a run failed, 2 for what cannot be asked for)."""
+    """The command line; returns the exit status: 1 if a run failed, 2 for what cannot be asked for, 128 + a signal's number."""
     parser = argparse.ArgumentParser(prog="python -m lib.record", description="Run chapters and keep their results.")
     parser.add_argument("slugs", nargs="+", metavar="SLUG", help="chapters, or 'all'")
     parser.add_argument("--preset", default="full", help=f"one of {', '.join(papers.PRESETS)} (default full)")
-    parser.add_argument("--seeds", type=_seeds, default=[0], help="0-4 or 0,3,7 (default 0)")
+    parser.add_argument("--seeds", type=_seeds, help="0-4 or 0,3,7 (default 0; of full: as many as the sheet wants)")
     parser.add_argument("-p", dest="changed", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--jobs", type=int, default=2, help="local processes (default 2)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler, e.g. tcp://HOST:8786")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit of one run")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: against hangs only)")
+    parser.add_argument("--allow-dirty", action="store_true", help="record although changes are not committed")
+    parser.add_argument("--carry", action="store_true", help="keep runs current whose fingerprint today's code gives")
     options = parser.parse_args(argv)
-    slugs = list(papers.slugs()) if options.slugs == ["all"] else options.slugs
-    changed = {name: yaml.safe_load(value) for name, value in options.changed}
-    runs = [Run(slug, options.preset, seed, changed) for slug in slugs for seed in options.seeds]
     try:
-        failures = record(runs, options.jobs, options.scheduler, options.timeout)
+        workers = Workers(options.jobs, options.scheduler)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(runs) - len(failures)} of {len(runs)} runs stand in results/")
+        return _refused(error)
+    before = {number: signal.signal(number, workers.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _command(options, workers)
+    except (ValueError, OSError) as error:
+        return _refused(error)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refused(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def _command(options: argparse.Namespace, workers: Workers) -> int:
+    terms = Terms(options.timeout, options.allow_dirty)
+    slugs = list(papers.slugs()) if options.slugs == ["all"] else options.slugs
+    if options.carry:
+        stale = carry(slugs, workers, terms)
+        print("".join(f"{line}\n" for line in stale), file=sys.stderr, end="")
+        return 128 + workers.stopped if workers.stopped else 1 if stale else 0
+    changed = {name: _value(value) for name, value in options.changed}
+    runs = []
+    for slug in slugs:
+        usual = range(papers.sheet(slug).seeds) if options.preset == "full" else [0]
+        runs += [Run(slug, options.preset, seed, changed) for seed in options.seeds or usual]
+    failures = record(runs, workers, terms)
+    place = "_build/records/" if options.preset == "smoke" else "results/"
+    standing = f"{len(runs) - len(_missing(runs))} of {len(runs)} runs stand in {place}"
+    if workers.stopped:
+        print(f"stopped: {standing}; the same command goes on", file=sys.stderr)
+        return 128 + workers.stopped
+    print(standing)
     return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from lib import record as importable  # workers on other machines find functions by their module's name
+
+    sys.exit(importable.main())
