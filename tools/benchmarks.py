@@ -3,7 +3,8 @@
     python -m tools.benchmarks REPORT.json
 
 A benchmark says what it is by ``benchmark.extra_info``: ``slug``, ``work``, and either ``peer`` (None for ours: the two of a
-``work`` make a ratio) or ``size`` (the points of a growth series).
+``work`` make a ratio) or ``size`` (the points of a growth series). The file carries a digest of what was measured: a number
+changed by hand no longer fits it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lib.codehash import digest
 from tools.notebooks import ROOT, write
+
+STORED = ROOT / "results" / "benchmarks.json"
 
 
 def condense(report: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +46,18 @@ def condense(report: dict[str, Any]) -> dict[str, Any]:
     return {"cpu": cpu, "comparisons": comparisons, "growth": series}
 
 
+def digest_of(condensed: dict[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of what was measured."""
+    measured = {key: value for key, value in condensed.items() if key != "digest"}
+    return digest(json.dumps(measured, sort_keys=True, separators=(",", ":")))
+
+
+def main(argv: list[str]) -> None:
+    """Condense ``REPORT.json`` into the stored file."""
+    condensed = condense(json.loads(Path(argv[0]).read_text(encoding="utf-8")))
+    condensed = json.loads(json.dumps(condensed))  # tuples become lists before the digest is taken
+    write(STORED, json.dumps({**condensed, "digest": digest_of(condensed)}, indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    condensed = condense(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    write(ROOT / "results" / "benchmarks.json", json.dumps(condensed, indent=1) + "\n")
+    main(sys.argv[1:])
