@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 TORCH_INDEX ?=
 CHAPTER ?=
 PRESET ?= book
-SEEDS ?= 0-4
+SEEDS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
@@ -17,7 +17,7 @@ export PYTHONHASHSEED := 0
 PIP := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 NBVAL := $(PY) -m pytest -p tests.conftest --nbval --nbval-current-env --nbval-cell-timeout=120 -n 2 -q
 
-.PHONY: help env book html serve test lint unit nbval reproduce refresh record personalities bench new stamp lock test-newest test-oldest clean
+.PHONY: help env book html serve test lint unit nbval reproduce refresh record carry mutants personalities bench new stamp lock test-newest test-oldest clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,10 +58,16 @@ reproduce: env ## Execute chapters afresh into _build/reproduced and show them: 
 refresh: env ## Execute chapters and store their normalized outputs: [CHAPTER=slug]
 	$(PY) -m tools.notebooks refresh $(CHAPTER)
 
-record: env ## Record full runs into results/: CHAPTER=slug [SEEDS=0-4] [JOBS=2]
-	$(PY) -m lib.record $(or $(CHAPTER),all) --preset full --seeds $(SEEDS) --jobs $(JOBS)
+record: env ## Record full runs into results/, from a clean tree: CHAPTER=slug [SEEDS=0-4] [JOBS=2]
+	$(PY) -m lib.record $(or $(CHAPTER),all) --preset full $(if $(SEEDS),--seeds $(SEEDS)) --jobs $(JOBS)
 
-personalities: env ## Rerun chapters as other CPUs would: no verdict may change [CHAPTER=slug]
+carry: env ## After a refactoring: keep recorded runs current whose fingerprint today's code gives [CHAPTER=slug]
+	$(PY) -m lib.record $(or $(CHAPTER),all) --carry --jobs $(JOBS)
+
+mutants: env ## Break a method's core lines one by one; its tests must notice: CHAPTER=slug [MUTANTS="--lines all"]
+	$(PY) -m tools.mutants $(CHAPTER) $(MUTANTS)
+
+personalities: env ## Rerun chapters as other CPUs would: no output may change [CHAPTER=slug]
 	$(PY) -m tools.personalities $(CHAPTER)
 
 bench: env ## Measure lib against its peers into results/benchmarks.json
