@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.policies import udc
-from lib.policies.udc import train
+from lib.policies.udc import study
 from lib.problems import routing
 
 torch.set_num_threads(1)
@@ -17,18 +17,18 @@ START = routing.random_insertion(COORDS, 0)
 
 @pytest.fixture(scope="module")
 def model():
-    return train.load_weights()[0]
+    return study.load_weights()[0]
 
 
 def test_conquer_learned(benchmark, model):
-    benchmark.extra_info.update(slug="udc", work="one stage, 100 cities in pieces of 20", peer=None)
-    benchmark(udc.conquer, COORDS, START[None], model.solver, 20, 10)
+    benchmark.extra_info.update(slug="udc", work="one stage, 100 cities in pieces of 10", peer=None)
+    benchmark(udc.conquer, COORDS, START[None], model.solver, 10, 5)
 
 
 def test_conquer_lkh(benchmark):
     pytest.importorskip("elkai")
-    benchmark.extra_info.update(slug="udc", work="one stage, 100 cities in pieces of 20", peer="LKH per piece (elkai)")
-    benchmark(udc.conquer, COORDS, START[None], udc.LKHSolver(), 20, 10)
+    benchmark.extra_info.update(slug="udc", work="one stage, 100 cities in pieces of 10", peer="LKH per piece (elkai)")
+    benchmark(udc.conquer, COORDS, START[None], udc.LKHSolver(), 10, 5)
 
 
 def test_tour_udc(benchmark, model):

@@ -1,7 +1,9 @@
 """UDC: divide, conquer and reunion on tours; the two policies' probabilities; REINFORCE against enumeration."""
 
+import copy
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -9,10 +11,12 @@ import torch
 
 from lib.policies.udc import (
     AGNN,
+    TSP,
     UDC,
     HeatmapPolicy,
     HeldKarpSolver,
     LKHSolver,
+    Problem,
     SubpathSolver,
     conquer,
     knn_graph,
@@ -173,7 +177,7 @@ def test_tour_probabilities_sum_to_one(revisit, prior):
 def test_tour_probability_is_the_product_of_its_steps(coords):
     policy, n = divider(), 24
     tours, logp = policy.sample(coords, alpha=3, revisit=4)
-    reader, every = policy._embed(coords[None]), math.ceil((n - 1) / 4)
+    reader, every = policy._embed(policy._points(coords)[0]), math.ceil((n - 1) / 4)
     for tour, found in zip(tours, logp, strict=True):
         total = 0.0
         for t in range(1, n):
@@ -324,9 +328,17 @@ def test_graph_network_layer_equals_its_formula():
 def test_visited_neighbors_leave_the_floor_to_the_nearest_city():
     torch.manual_seed(0)
     policy = HeatmapPolicy(d=4, depth=1, k=2).double().eval()  # itself and one neighbor: soon all are visited
-    tours, logp = policy.sample(torch.as_tensor(routing.uniform_tsp(12, 0)), alpha=4, greedy=True)
+    points = torch.as_tensor(routing.uniform_tsp(12, 0))
+    tours, logp = policy.sample(points, alpha=4, greedy=True)
+    assert logp is None
     assert routing.is_tour(tours, 12)
-    assert torch.isfinite(logp).all()
+    assert torch.isfinite(policy.log_prob(points, tours)).all()
+    for tour in tours:  # where the one neighbor is visited, the nearest free city follows
+        for t in range(1, 12):
+            last, free = tour[t - 1], tour[t:]
+            near = policy.gnn(points[None])[2][0, last]
+            if not any(city in free for city in near):
+                assert tour[t] == free[(points[free] - points[last]).norm(dim=-1).argmin()]
 
 
 def test_dtype_follows_the_networks(coords):
@@ -342,21 +354,259 @@ def test_dtype_follows_the_networks(coords):
     [
         (lambda m: m.solve(np.random.default_rng(0).random((8, 2))), "only 8"),
         (lambda m: m.solve(np.zeros((20, 2))), "coincide"),
-        (lambda m: m.solve(np.full((20, 2), np.nan)), "NaN"),
+        (lambda m: m.solve(np.full((20, 2), np.nan)), "coords must be finite"),
         (lambda m: m.solve(np.zeros((20, 3))), r"shape \(N, 2\)"),
-        (lambda m: m.solve(routing.uniform_tsp(20, 0), stages=-1), "must not be negative"),
-        (lambda m: m.solve(routing.uniform_tsp(20, 0), alpha=0), "at least 1"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0), stages=-1), "stages"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0), alpha=0), "alpha"),
         (lambda m: m.solve(routing.uniform_tsp(20, 0), sketches=np.zeros((1, 20), dtype=int)), "permutations"),
         (lambda m: UDC(m.divider, m.solver, n=9), "even number"),
+        (lambda m: UDC(m.divider, m.solver, n=2), "n must be"),
         (lambda m: conquer(routing.uniform_tsp(20, 0), np.arange(20)[None], m.solver, 7, 3), "even number"),
-        (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, alpha=1), "alpha >= 2"),
+        (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, alpha=1), "alpha"),
         (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, train=("critic",)), "train may name"),
         (lambda m: m.solver.solve(torch.rand(1, 8, 2), beta=3), "1 or even"),
         (lambda m: m.solver.solve(torch.rand(1, 3, 2)), "n >= 4"),
-        (lambda m: SubpathSolver(d=0), "at least 1"),
-        (lambda m: AGNN(k=0), "at least 1"),
+        (lambda m: SubpathSolver(d=0), "d must be"),
+        (lambda m: AGNN(k=0), "k must be"),
+        (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, lr=float("nan")), "lr"),
+        (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, lr=-1), "lr"),
+        (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, clip=0), "clip"),
+        (lambda m: m.fit(lambda rng: rng.random((20, 2)), 1, beta=3), "beta must be even"),
+        (lambda m: m.fit(lambda rng: np.full((20, 2), np.inf), 1), "coords"),
+        (lambda m: m.fit(lambda rng: rng.random((8, 2)), 1), "only 8"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0), beta=3), "beta"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0), seed=-1), "seed"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0) * 1e200), "coords"),
+        (lambda m: conquer(routing.uniform_tsp(20, 0), np.arange(20)[None], m.solver, 10, -1), "shift"),
+        (lambda m: conquer(routing.uniform_tsp(20, 0), [[np.nan] * 20], m.solver, 10, 0), "tours"),
+        (lambda m: m.divider.log_prob(routing.uniform_tsp(20, 0), [[0] * 20]), "tours"),
+        (lambda m: m.solver.log_prob(torch.rand(1, 8, 2), [[[0] * 8]]), "walks"),
+        (lambda m: reinforce(torch.zeros(3), torch.zeros(2)), "same shape"),
+        (lambda m: normalize([[np.nan, 0.0]]), "paths"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(UDC(divider(), solver(), n=10))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: UDC(object(), m.solver), "divider.sample"),
+        (lambda m: UDC(m.divider, object()), "solver.solve"),
+        (lambda m: UDC(m.divider, m.solver, 10, "TSP"), "problem"),
+        (lambda m: m.solve("0.1"), "coords"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0), stages=1.5), "stages"),
+        (lambda m: m.solve(routing.uniform_tsp(20, 0), callback=3, stages=1), "callback"),
+        (lambda m: m.fit("sampler", 1), "sampler"),
+        (lambda m: m.fit(lambda rng: rng.random((20, 2)), "1"), "steps"),
+        (lambda m: HeatmapPolicy(d=8, depth=1, distance_prior="yes"), "distance_prior"),
+        (lambda m: Problem(TSP.length, TSP.split, TSP.merge, None), "normalize"),
+    ],
+)
+def test_bad_types_are_named(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(UDC(divider(), solver(), n=10))
+
+
+class Wrong:
+    """A conqueror that answers the same, whatever it is asked."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def solve(self, pieces, beta=2, greedy=False, generator=None):
+        return self.answer.expand(len(pieces), 1, -1), None, torch.zeros(len(pieces), 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (torch.zeros(10, dtype=torch.long), "permutations"),
+        (torch.arange(10).flip(0), "keep the ends"),
+        (torch.arange(9), "permutations"),
+        (torch.full((10,), math.nan), "permutations"),
+    ],
+)
+def test_answers_that_are_no_orders_are_refused(coords, answer, message):
+    with pytest.raises(ValueError, match=f"the solver's answers must .*{message}"):
+        UDC(divider(), Wrong(answer), n=10).solve(coords, stages=1)
+
+
+def test_sketches_that_are_no_tours_are_refused_whoever_drew_them(coords):
+    class Zeros:
+        def sample(self, coords, alpha, revisit=1, greedy=False, generator=None):
+            return torch.zeros((len(coords), alpha, coords.shape[1]), dtype=torch.long), None
+
+    with pytest.raises(ValueError, match="the divider's solutions must hold permutations"):
+        UDC(Zeros(), solver(), n=10).solve(coords)
+
+
+# ------------------------------------------------------------------------------------------------------ units and kinds
+
+
+def test_no_unit_or_origin_is_better_than_another(coords):
+    model = UDC(divider(), solver(), n=10)
+    plain = model.solve(coords, alpha=3, stages=4, seed=0)
+    for scale, shift in ((2.0**20, 0.0), (2.0**-30, 0.0), (1.0, 0.0)):
+        found = model.solve(coords * scale + shift, alpha=3, stages=4, seed=0)
+        assert (found.solutions == plain.solutions).all()
+        assert found.history == pytest.approx(scale * plain.history, rel=1e-12)
+    for scale, shift in ((10.0, 0.0), (1.0, 10.0), (1e-12, 0.0), (1e8, -3e8)):
+        found = model.solve(coords * scale + shift, alpha=3, stages=4, seed=0)
+        assert found.fun == pytest.approx(scale * plain.fun, rel=1e-5)
+
+
+def test_gains_are_relative_to_the_piece():
+    points = torch.as_tensor(circle()) * 1e-12  # a gain is far below 1e-9 here
+    mended = conquer(points, torch.as_tensor(swapped(40, 4, 5)), HeldKarpSolver(), n=10, shift=0)
+    assert (mended[0] == torch.arange(40)).all()
+
+
+def test_lists_frames_and_half_precision_are_points(coords):
+    pandas = pytest.importorskip("pandas")
+    model = UDC(divider(), solver(), n=10)
+    expected = model.solve(coords, stages=2, seed=0)
+    frame = pandas.DataFrame(coords.numpy(), columns=["x", "y"])
+    for given in (coords.numpy(), coords.tolist(), frame):
+        assert (model.solve(given, stages=2, seed=0).x == expected.x).all()
+    assert model.solve(coords.half(), stages=2, seed=0).fun == pytest.approx(expected.fun, rel=0.05)
+    assert (conquer(frame, np.arange(24)[None], HeldKarpSolver(), 8, 0) >= 0).all()
+
+
+def test_inputs_stay_as_they_are(coords):
+    sketch = np.random.default_rng(0).permutation(24)[None]
+    before, tours = coords.clone(), sketch.copy()
+
+    def spoil(stage, found):
+        found[:] = 0
+
+    found = UDC(divider(), solver(), n=10).solve(coords, stages=3, sketches=sketch, callback=spoil)
+    assert torch.equal(coords, before)
+    assert (sketch == tours).all()
+    assert routing.is_tour(found.solutions, 24)
+
+
+# ------------------------------------------------------------------------------------------------- going on, stopping
+
+
+def states(model):
+    return [value.clone() for net in model.nets.values() for value in net.state_dict().values()]
+
+
+@pytest.mark.parametrize("keep", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"])
+def test_training_goes_on_where_it_stopped(keep):
+    def fresh():
+        return UDC(divider(), solver(), n=10), np.random.default_rng(5)
+
+    options = {"sampler": lambda rng: rng.random((20, 2)), "alpha": 3, "beta": 2, "lr": 1e-2}
+    whole, rng = fresh()
+    expected = whole.fit(steps=4, seed=rng, **options)
+    half, rng = fresh()
+    first = half.fit(steps=2, seed=rng, **options)
+    other = keep(half)
+    half.fit(steps=1, seed=0, **options)  # the copy is a thing of its own
+    second = other.fit(steps=2, seed=rng, **options)
+    assert (np.concatenate([first, second]) == expected).all()
+    assert all(torch.equal(a, b) for a, b in zip(states(whole), states(other), strict=True))
+    assert other.steps == 4
+
+
+def test_a_callback_may_end_it(coords):
+    def stop(number, value):
+        if number == 2:
+            raise StopIteration
+
+    model = UDC(divider(), solver(), n=10)
+    found = model.solve(coords, stages=5, callback=stop)
+    assert (found.nit, found.success, len(found.history)) == (2, False, 3)
+    assert "callback" in found.message
+    assert model.solve(coords, stages=2).success
+    history = model.fit(lambda rng: coords, 9, alpha=2, beta=2, callback=stop)
+    assert (len(history), model.steps) == (3, 3)
+    assert not model.divider.training
+
+
+def test_a_loss_that_is_not_finite_changes_nothing(coords):
+    model = UDC(divider(), solver(), n=10)
+    bad = Problem(lambda x, t: TSP.length(x, t) * math.nan, TSP.split, TSP.merge, TSP.normalize, TSP.instance, TSP.solutions)
+    model.problem = bad
+    before = [p.clone() for p in model.divider.parameters()]
+    with pytest.raises(FloatingPointError, match="not finite"):
+        model.fit(lambda rng: coords, 1, train=("divider",), alpha=2, beta=2)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.divider.parameters(), strict=True))
+    assert not model.divider.training
+
+
+# --------------------------------------------------------------------------------------------- the paper's own constants
+
+
+def test_defaults_are_those_of_the_paper():
+    import inspect
+
+    from lib.policies.udc import divide, problem, solvers
+
+    def defaults(function):
+        return {k: p.default for k, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
+
+    assert defaults(AGNN) == {"d": 64, "depth": 12, "k": 100, "n_features": 2}
+    assert defaults(HeatmapPolicy) == {"d": 64, "depth": 12, "k": 100, "distance_prior": False}
+    assert defaults(SubpathSolver) == {"d": 128, "depth": 6}
+    assert defaults(UDC) == {"n": 100, "problem": TSP}
+    fit = defaults(UDC.fit)
+    assert (fit["alpha"], fit["beta"], fit["lr"], fit["clip"], fit["reunion"]) == (40, 50, 1e-4, math.inf, True)
+    assert fit["train"] == ("divider", "solver")
+    assert defaults(UDC.solve)["beta"] == defaults(conquer)["beta"] == 2
+    assert defaults(UDC.solve)["stages"] == 50
+    assert (solvers.CLIP, divide.FLOOR, problem.LEAST_GAIN) == (50.0, 1e-5, 1e-9)
+    assert float(SubpathSolver(d=4, depth=1).scale_logits.detach()) == 1.0
+    model = UDC(divider(), solver(), n=10)
+    assert model.revisits(torch.zeros(35, 2)) == 3
+
+
+def test_shifts_are_half_a_piece_twice_and_then_from_one_to_a_whole(coords):
+    shifts = []
+
+    def split(points, tours, n, shift, generator):
+        shifts.append(shift)
+        return TSP.split(points, tours, n, shift, generator)
+
+    spied = Problem(TSP.length, split, TSP.merge, TSP.normalize, TSP.instance, TSP.solutions)
+    UDC(divider(), solver(), 10, spied).solve(coords, stages=200, seed=0)
+    assert shifts[:2] == [5, 5]
+    assert set(shifts[2:]) == set(range(1, 11))
+    shifts.clear()
+    UDC(divider(), solver(), 10, spied).fit(lambda rng: coords, 1, alpha=2, beta=2)
+    assert shifts == [5, 5]
+
+
+def test_one_training_step_is_that_of_the_paper(coords):
+    """The order of the updates, and their gradients, written out a second time."""
+    model, rng = UDC(divider(), solver(), n=10), np.random.default_rng(0)
+    seed = int(np.random.default_rng(0).integers(2**62))
+    mine, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    model.fit(lambda _: coords, 1, alpha=4, beta=6, lr=1e-2, seed=rng)
+    for net in mine.nets.values():
+        net.train()
+    adam = {name: torch.optim.Adam(net.parameters(), lr=1e-2) for name, net in mine.nets.items()}
+    tours, logp = mine.divider.sample(coords[None], 4, 2, generator=generator)
+    for _ in range(2):
+        tours = tours.roll(-5, 2)
+        pieces = coords[tours[0, :, :20].reshape(8, 10)]
+        order, piece_logp, cost = mine.solver.solve(normalize(pieces), 6, generator=generator)
+        adam["solver"].zero_grad()
+        ((cost - cost.mean(1, keepdim=True)) * piece_logp).mean().backward()
+        adam["solver"].step()
+        for i in range(4):
+            for c in range(2):
+                old = tours[0, i, 10 * c : 10 * c + 10].clone()
+                walks = torch.cat([old[None], old[order[2 * i + c]]])
+                length = (coords[walks][:, 1:] - coords[walks][:, :-1]).norm(dim=-1).sum(-1)
+                tours[0, i, 10 * c : 10 * c + 10] = walks[length.argmin()]
+    lengths = torch.as_tensor(routing.tour_length(coords, tours[0]))
+    adam["divider"].zero_grad()
+    ((lengths - lengths.mean()) * logp[0]).mean().backward()
+    adam["divider"].step()
+    for a, b in zip(model.nets.values(), mine.nets.values(), strict=True):
+        assert all(torch.allclose(x, y, atol=1e-9) for x, y in zip(a.parameters(), b.parameters(), strict=True))

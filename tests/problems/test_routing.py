@@ -257,5 +257,7 @@ def test_bad_input_is_named(call, error, message):
 
 
 def test_what_is_no_tour_is_none():
-    for wrong in ("0.1", None, [], [np.nan, 0.0], [[0, 1], [1, 1]], 3):
+    for wrong in ([0.5, 0.0], [[0, 1], [1, 1]], 3, [0], [-1, 0]):
         assert not routing.is_tour(wrong, 2)
+    with pytest.raises(TypeError, match="tours"):
+        routing.is_tour("01", 2)

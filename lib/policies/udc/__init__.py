@@ -8,9 +8,8 @@ Both networks learn together, from scratch, by REINFORCE; at test time the conqu
 
 Implemented: the divider (`AGNN`, `HeatmapPolicy`), the conqueror (`SubpathSolver`) with decoding from both ends, exact
 conquerors as drop-ins (`HeldKarpSolver`, `LKHSolver`), the stage (`conquer`), joint training and testing (`UDC`), problems as
-plug-ins (`Problem`; `TSP`, and the knapsack in `lib.policies.udc.knapsack`), the recorded training run and its weights
-(`lib.policies.udc.train`), the ablations (`lib.policies.udc.study`). Not implemented: the other eight problems of the paper
-(vehicle routing, orienteering, prize collecting, independent sets, ...), and training at its size.
+plug-ins (`Problem`, with the traveling salesman as `TSP`). Not implemented: the other nine problems of the paper (a small
+knapsack plug-in is in `lib.policies.udc.study`), and training at the paper's size.
 
 Equations::
 
@@ -44,7 +43,7 @@ r                       ``stages``               number
 ======================= ======================== ==================== ============
 
 Known differences from the authors' code are listed in the chapter. In (4) the floor is used as printed; greedy decoding
-breaks its ties towards the nearest city.
+breaks its ties towards the nearest city. Instances are moved and scaled to the unit square before the divider sees them.
 
 Examples
 --------
@@ -57,20 +56,19 @@ Examples
 from __future__ import annotations
 
 from lib.policies.udc.divide import AGNN, HeatmapPolicy, knn_graph
-from lib.policies.udc.framework import TSP, TSP_UNNORMALIZED, UDC, Pieces, Problem, conquer, reinforce
-from lib.policies.udc.solvers import HeldKarpSolver, LKHSolver, Solver, SubpathSolver, normalize
+from lib.policies.udc.framework import UDC, reinforce
+from lib.policies.udc.problem import TSP, Pieces, Problem, conquer
+from lib.policies.udc.solvers import HeldKarpSolver, LKHSolver, SubpathSolver, normalize
 
 __all__ = [
     "AGNN",
     "TSP",
-    "TSP_UNNORMALIZED",
     "UDC",
     "HeatmapPolicy",
     "HeldKarpSolver",
     "LKHSolver",
     "Pieces",
     "Problem",
-    "Solver",
     "SubpathSolver",
     "conquer",
     "knn_graph",

@@ -6,36 +6,68 @@ Equation numbers are those of the module docstring of `lib.policies.udc`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lib import checks
 
 #: Weight that every unvisited city keeps, as in the authors' code: relative to p / (min p + FLOOR).
 FLOOR = 1e-5
 
 
-def as_batch(coords: Tensor) -> tuple[Tensor, bool]:
+def as_tensor(name: str, value: Any) -> Tensor:
+    """Numbers as a tensor: a tensor as it is (half precision as float32), anything else by `checks.array`."""
+    if isinstance(value, Tensor):
+        if value.dtype.is_complex or value.numel() == 0:
+            raise ValueError(f"{name} must hold real numbers and not be empty, got {value.dtype}, shape {tuple(value.shape)}")
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    return torch.as_tensor(checks.array(name, value))
+
+
+def as_batch(coords: Any, low: int = 4) -> tuple[Tensor, bool]:
     """Points as (B, N, 2), and whether a batch axis was added.
 
     Raises
     ------
-    ValueError
-        For another shape, fewer than 4 points, NaN or infinite coordinates, or points that all coincide.
+    ValueError, TypeError
+        For another shape, fewer than `low` points, numbers that are not finite or above 1e150, or points that all coincide.
     """
-    points = torch.as_tensor(coords)
-    if points.ndim not in (2, 3) or points.shape[-1] != 2 or points.shape[-2] < 4:
-        raise ValueError(f"coords must have shape (N, 2) or (B, N, 2) with N >= 4, got {tuple(points.shape)}")
-    if not points.is_floating_point():
-        points = points.double()
-    if not bool(torch.isfinite(points).all()):
-        raise ValueError("coords hold NaN or infinite values")
+    points = as_tensor("coords", coords)
+    if points.ndim not in (2, 3) or points.shape[-1] != 2 or points.shape[-2] < low:
+        raise ValueError(f"coords must have shape (N, 2) or (B, N, 2) with N >= {low}, got {tuple(points.shape)}")
+    points = points if points.is_floating_point() else points.double()
+    if not bool(torch.isfinite(points).all()) or float(points.abs().amax()) > 1e150:
+        raise ValueError(f"coords must be finite and at most 1e150 in size, got NaN or up to {float(points.abs().amax()):.3g}")
     if bool(((points.amax(-2) - points.amin(-2)).amax(-1) <= 0).any()):
-        raise ValueError("all points of an instance coincide (zero range)")
+        raise ValueError("coords: all points of an instance coincide (zero range)")
     return (points[None], True) if points.ndim == 2 else (points, False)
 
 
+def to_unit_square(points: Tensor) -> Tensor:
+    """Instances (B, N, 2) moved to the origin and divided by their larger range: no unit or origin is better than another."""
+    moved = points.double() - points.double().amin(1, keepdim=True)
+    return moved / moved.amax((1, 2), keepdim=True)
+
+
 def knn_graph(coords: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest points of each point, itself among them: indices and distances, both (B, N, min(k, N))."""
+    """The k nearest points of each point, itself among them: indices and distances, both (B, N, min(k, N)).
+
+    Parameters
+    ----------
+    coords : Tensor, shape (B, N, 2)
+    k : int
+        At least 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.policies.udc import knn_graph
+    >>> knn_graph(torch.tensor([[[0.0, 0], [1, 0], [3, 0]]]), 2)[0].tolist()
+    [[[0, 1], [1, 0], [2, 1]]]
+    """
+    coords, k = checks.tensor("coords", coords, ndim=3), checks.integer("k", k, low=1)
     distance = torch.cdist(coords, coords, compute_mode="donot_use_mm_for_euclid_dist")
     near = distance.topk(min(k, coords.shape[-2]), largest=False)
     return near.indices, near.values
@@ -77,9 +109,8 @@ class AGNN(nn.Module):
 
     def __init__(self, d: int = 64, depth: int = 12, k: int = 100, n_features: int = 2) -> None:
         super().__init__()
-        if min(d, depth, k) < 1:
-            raise ValueError(f"d, depth and k must be at least 1, got {d}, {depth}, {k}")
-        self.k = k
+        d, depth, self.k = (checks.integer(key, v, low=1) for key, v in {"d": d, "depth": depth, "k": k}.items())
+        n_features = checks.integer("n_features", n_features, low=1)
         self.node_in, self.edge_in = nn.Linear(n_features, d), nn.Linear(2, d)
         self.from_nodes = nn.ModuleList(nn.Linear(d, 4 * d) for _ in range(depth))  # U1, U2, U3, U4 side by side
         self.from_edges = nn.ModuleList(nn.Linear(d, d) for _ in range(depth))  # W
@@ -116,6 +147,9 @@ class HeatmapPolicy(nn.Module):
         Add ``-c log2(N) distance`` to the scores, c learned, 5 at first. Ours, not in the paper: the policy then
         starts near the nearest-neighbor rule.
 
+    Instances are moved to the origin and divided by their larger range first, so that no unit or origin of the coordinates
+    is better than another (the authors' instances are uniform in the unit square).
+
     Examples
     --------
     >>> import torch
@@ -128,22 +162,24 @@ class HeatmapPolicy(nn.Module):
     def __init__(self, d: int = 64, depth: int = 12, k: int = 100, distance_prior: bool = False) -> None:
         super().__init__()
         self.gnn = AGNN(d, depth, k)
+        distance_prior = checks.boolean("distance_prior", distance_prior)
+        d = self.gnn.node_in.out_features
         self.edge, self.first, self.last, self.visited = mlp(d), mlp(d), mlp(d), mlp(d)
         self.prior = nn.Parameter(torch.tensor(5.0)) if distance_prior else None
 
     def sample(
         self,
-        coords: Tensor,
+        coords: Any,
         alpha: int,
         revisit: int = 1,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Draw `alpha` tours of one instance, or of each in a batch.
 
         Parameters
         ----------
-        coords : Tensor, shape (N, 2) or (B, N, 2)
+        coords : Tensor or array, shape (N, 2) or (B, N, 2)
         alpha : int
             Tours per instance (paper: 40 to 80 in training, 50 in testing).
         revisit : int, default 1
@@ -155,32 +191,41 @@ class HeatmapPolicy(nn.Module):
         Returns
         -------
         tours : int64, shape (alpha, N) or (B, alpha, N)
-        logp : float, shape (alpha,) or (B, alpha)
+        logp : float, shape (alpha,) or (B, alpha), or None
             Log-probability of each tour given its start, differentiable; with a start drawn uniformly add ``-log N``.
+            None when greedy: nothing was drawn (`log_prob` gives it for any tours).
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For bad coordinates (see `as_batch`), or alpha or revisit below 1.
         """
         points, single = self._points(coords)
-        if alpha < 1 or revisit < 1:
-            raise ValueError(f"alpha and revisit must be at least 1, got {alpha} and {revisit}")
-        reader = self._embed(points)
+        alpha, revisit = checks.integer("alpha", alpha, low=1), checks.integer("revisit", revisit, low=1)
+        greedy = checks.boolean("greedy", greedy)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not greedy):
+            reader = self._embed(points)
         with torch.no_grad():
             tours = self._roll_out(points, reader, alpha, revisit, greedy, generator)
+        if greedy:
+            return (tours[0] if single else tours), None
         logp = self._log_prob(reader, tours, revisit)
         return (tours[0], logp[0]) if single else (tours, logp)
 
-    def log_prob(self, coords: Tensor, tours: Tensor, revisit: int = 1) -> Tensor:
+    def log_prob(self, coords: Any, tours: Any, revisit: int = 1) -> Tensor:
         """Log-probability (alpha,) or (B, alpha) of given tours, given their starts: all steps in one pass."""
         points, single = self._points(coords)
-        logp = self._log_prob(self._embed(points), tours[None] if single else tours, revisit)
+        order, revisit = as_tensor("tours", tours).long(), checks.integer("revisit", revisit, low=1)
+        order = order[None] if single else order
+        b, n, _ = points.shape
+        if order.ndim != 3 or len(order) != b or not torch.equal(order.sort(-1).values, torch.arange(n).expand(order.shape)):
+            raise ValueError(f"tours must hold permutations of 0..{n - 1}, shape (alpha, {n}) for each instance")
+        logp = self._log_prob(self._embed(points), order, revisit)
         return logp[0] if single else logp
 
-    def _points(self, coords: Tensor) -> tuple[Tensor, bool]:
+    def _points(self, coords: Any) -> tuple[Tensor, bool]:
         points, single = as_batch(coords)
-        return points.to(self.gnn.node_in.weight), single
+        return to_unit_square(points).to(self.gnn.node_in.weight), single
 
     def _embed(self, points: Tensor) -> dict[str, Tensor]:
         nodes, edges, near = self.gnn(points)
@@ -192,12 +237,7 @@ class HeatmapPolicy(nn.Module):
         each = {"first": self.first(nodes), "last": self.last(nodes), "visited": self.visited(nodes)}
         return {"keys": keys, "near": near, "bias": bias, **each}
 
-    def _heatmap(
-        self,
-        reader: dict[str, Tensor],
-        tours: Tensor,
-        t: int,
-    ) -> Tensor:
+    def _heatmap(self, reader: dict[str, Tensor], tours: Tensor, t: int) -> Tensor:
         """(3): probabilities (B, alpha, N, K) after the first t cities."""
         keys, done = reader["keys"], tours[:, :, :t]
         query = take(reader["first"], done[:, :, 0])

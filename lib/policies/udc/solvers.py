@@ -6,12 +6,13 @@ Equation numbers are those of the module docstring of `lib.policies.udc`.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lib.policies.udc.divide import take
+from lib import checks
+from lib.policies.udc.divide import as_tensor, take
 from lib.problems import routing
 
 #: Logits are CLIP tanh(.), as in the authors' code.
@@ -19,12 +20,12 @@ CLIP = 50.0
 
 
 class Solver(Protocol):
-    """What a conquering stage needs: `SubpathSolver`, `HeldKarpSolver`, `LKHSolver`, `knapsack.SubsetSolver`."""
+    """What a conquering stage needs, for example `SubpathSolver`, `HeldKarpSolver` or `LKHSolver`."""
 
     def solve(
         self, pieces: Tensor, beta: int = 2, greedy: bool = False, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Answers (B, beta, n), their log-probabilities (B, beta) and their costs (B, beta)."""
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Answers (B, beta, n), their log-probabilities (B, beta; None when greedy) and their costs (B, beta)."""
 
 
 def path_lengths(paths: Tensor, order: Tensor) -> Tensor:
@@ -32,8 +33,10 @@ def path_lengths(paths: Tensor, order: Tensor) -> Tensor:
     return take(paths, order).diff(dim=2).norm(dim=-1).sum(-1)
 
 
-def normalize(paths: Tensor) -> Tensor:
+def normalize(paths: Any) -> Tensor:
     """Equation (7): shift each path (..., n, 2) to the origin, make x the longer axis, divide by its range.
+
+    A path whose points coincide stays at the origin. Raises ValueError or TypeError for what is no finite path.
 
     Examples
     --------
@@ -42,19 +45,37 @@ def normalize(paths: Tensor) -> Tensor:
     >>> normalize(torch.tensor([[2.0, 1.0], [2.0, 3.0], [3.0, 2.0]])).tolist()
     [[0.0, 0.0], [1.0, 0.0], [0.5, 0.5]]
     """
-    moved = paths - paths.amin(-2, keepdim=True)
+    points = as_tensor("paths", paths)
+    points = points if points.is_floating_point() else points.double()
+    if points.ndim < 2 or points.shape[-1] != 2 or not bool(torch.isfinite(points).all()):
+        raise ValueError(f"paths must be finite and have shape (..., n, 2), got {tuple(points.shape)}")
+    moved = points - points.amin(-2, keepdim=True)
     extent = moved.amax(-2)
     moved = torch.where((extent[..., 1] > extent[..., 0])[..., None, None], moved.flip(-1), moved)
-    return moved / (extent.amax(-1)[..., None, None] + 1e-10)
+    reach = extent.amax(-1)[..., None, None]
+    return moved / torch.where(reach > 0, reach, 1.0)  # the authors add 1e-10 instead, which is not free of units
 
 
-def check_paths(paths: Tensor) -> Tensor:
-    """Paths (B, n, 2), n >= 4, without NaN; else ValueError."""
-    if paths.ndim != 3 or paths.shape[2] != 2 or paths.shape[1] < 4:
-        raise ValueError(f"paths must have shape (B, n, 2) with n >= 4, got {tuple(paths.shape)}")
-    if not bool(torch.isfinite(paths).all()):
-        raise ValueError("paths hold NaN or infinite values")
-    return paths
+def check_paths(paths: Any, low: int = 4) -> Tensor:
+    """Paths (B, n, 2), n >= low, finite; else ValueError or TypeError."""
+    points = as_tensor("pieces", paths)
+    points = points if points.is_floating_point() else points.double()
+    if points.ndim != 3 or points.shape[2] != 2 or points.shape[1] < low:
+        raise ValueError(f"pieces must have shape (B, n, 2) with n >= {low}, got {tuple(points.shape)}")
+    if not bool(torch.isfinite(points).all()):
+        raise ValueError("pieces must be finite, got NaN or infinity")
+    return points
+
+
+def check_orders(name: str, orders: Any, count: int, n: int) -> Tensor:
+    """Orders (count, beta, n): permutations that keep the first and the last place; else ValueError or TypeError."""
+    order = orders if isinstance(orders, Tensor) and not orders.is_floating_point() else as_tensor(name, orders)
+    good = order.ndim == 3 and order.shape[::2] == (count, n) and order.shape[1] > 0
+    if not good or not bool((order.sort(-1).values == torch.arange(n)).all()):
+        raise ValueError(f"{name} must hold permutations of 0..{n - 1}, shape ({count}, beta, {n}), got {tuple(order.shape)}")
+    if not bool(((order[..., 0] == 0) & (order[..., -1] == n - 1)).all()):
+        raise ValueError(f"{name} must keep the ends of every piece: 0 first, {n - 1} last")
+    return order.long()
 
 
 class _Layer(nn.Module):
@@ -102,8 +123,7 @@ class SubpathSolver(nn.Module):
 
     def __init__(self, d: int = 128, depth: int = 6) -> None:
         super().__init__()
-        if min(d, depth) < 1:
-            raise ValueError(f"d and depth must be at least 1, got {d} and {depth}")
+        d, depth = checks.integer("d", d, low=1), checks.integer("depth", depth, low=1)
         self.embed, self.ends = nn.Linear(2, d), nn.Linear(d, d)
         self.layers = nn.ModuleList(_Layer(d) for _ in range(depth))
         self.target, self.current = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
@@ -111,8 +131,8 @@ class SubpathSolver(nn.Module):
         self.scale_attention, self.scale_logits = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
 
     def solve(
-        self, pieces: Tensor, beta: int = 2, greedy: bool = False, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, pieces: Any, beta: int = 2, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Draw `beta` orders of each path; the second half of them is built from the far end.
 
         Parameters
@@ -129,7 +149,7 @@ class SubpathSolver(nn.Module):
         -------
         order : int64, shape (B, beta, n)
             Local indices, from 0 to n - 1 in every row whichever end it was built from.
-        logp : float, shape (B, beta), differentiable
+        logp : float, shape (B, beta), differentiable; None when greedy
         length : float, shape (B, beta)
             In the given coordinates.
 
@@ -138,23 +158,28 @@ class SubpathSolver(nn.Module):
         ValueError
             For another shape, NaN, an odd beta above 1, or beta above 2 when greedy.
         """
-        paths = check_paths(torch.as_tensor(pieces)).to(self.embed.weight)
-        if beta < 1 or (beta > 1 and beta % 2) or (greedy and beta > 2):
+        paths = check_paths(pieces).to(self.embed.weight)
+        beta, greedy = checks.integer("beta", beta, low=1), checks.boolean("greedy", greedy)
+        if (beta > 1 and beta % 2) or (greedy and beta > 2):
             raise ValueError(f"beta must be 1 or even, and at most 2 when greedy, got {beta} (greedy={greedy})")
         distance = torch.cdist(paths, paths)
-        state = self._encode(paths, distance)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not greedy):
+            state = self._encode(paths, distance)
         flip = torch.arange(beta) >= (beta + 1) // 2  # these start at the far end
         with torch.no_grad():
             walk = self._roll_out(state, distance, flip, greedy, generator)
-        logp = self._log_prob(state, distance, walk)
+        logp = None if greedy else self._log_prob(state, distance, walk)
         order = torch.where(flip[:, None], walk.flip(-1), walk)
         return order, logp, path_lengths(paths, order)
 
-    def log_prob(self, paths: Tensor, walks: Tensor) -> Tensor:
+    def log_prob(self, pieces: Any, walks: Any) -> Tensor:
         """Log-probability (B, beta) of walks (B, beta, n), each given its first and last point: all steps in one pass."""
-        paths = check_paths(torch.as_tensor(paths)).to(self.embed.weight)
+        paths = check_paths(pieces).to(self.embed.weight)
+        order = as_tensor("walks", walks).long()
+        if not torch.equal(order.sort(-1).values, torch.arange(paths.shape[1]).expand(order.shape)):
+            raise ValueError(f"walks must hold permutations of 0..{paths.shape[1] - 1}, got shape {tuple(order.shape)}")
         distance = torch.cdist(paths, paths)
-        return self._log_prob(self._encode(paths, distance), distance, walks)
+        return self._log_prob(self._encode(paths, distance), distance, order)
 
     def _encode(self, paths: Tensor, distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h = self.embed(paths)
@@ -233,11 +258,11 @@ class HeldKarpSolver:
     """
 
     def solve(
-        self, pieces: Tensor, beta: int = 1, greedy: bool = True, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One optimal order per path, (B, 1, n), with log-probability 0, and its length; ValueError for n > 13."""
-        order, length = routing.held_karp_paths(torch.as_tensor(pieces).numpy())
-        return torch.as_tensor(order)[:, None], torch.zeros(len(order), 1), torch.as_tensor(length)[:, None]
+        self, pieces: Any, beta: int = 1, greedy: bool = True, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, None, Tensor]:
+        """One optimal order per path, (B, 1, n), and its length; beta and greedy change nothing. ValueError for n > 13."""
+        order, length = routing.held_karp_paths(check_paths(pieces, low=2).detach().numpy())
+        return torch.as_tensor(order)[:, None], None, torch.as_tensor(length)[:, None]
 
 
 class LKHSolver:
@@ -245,15 +270,16 @@ class LKHSolver:
 
     Examples
     --------
+    >>> import torch
     >>> from lib.policies.udc import LKHSolver
-    >>> order, logp, length = LKHSolver().solve(torch.rand(1, 20, 2))  # doctest: +SKIP
+    >>> order, logp, length = LKHSolver().solve(torch.rand(1, 20, 2))
     """
 
     def solve(
-        self, pieces: Tensor, beta: int = 1, greedy: bool = True, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One order per path, (B, 1, n), with log-probability 0, and its length."""
-        paths = check_paths(torch.as_tensor(pieces)).double()
-        orders = [torch.as_tensor(routing.lkh_path(path.numpy())) for path in paths]
+        self, pieces: Any, beta: int = 1, greedy: bool = True, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, None, Tensor]:
+        """One order per path, (B, 1, n), and its length; beta and greedy change nothing."""
+        paths = check_paths(pieces, low=2).double()
+        orders = [torch.as_tensor(routing.lkh_path(path.detach().numpy())) for path in paths]
         order = torch.stack(orders)[:, None]
-        return order, torch.zeros(len(order), 1), path_lengths(paths, order)
+        return order, None, path_lengths(paths, order)

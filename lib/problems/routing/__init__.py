@@ -23,17 +23,19 @@ from lib.problems.routing.exact import held_karp_paths, held_karp_tour, lkh_path
 from lib.problems.routing.heuristics import iterated_local_search, local_search, nearest_neighbor, random_insertion
 from lib.problems.routing.instances import (
     check_tours,
-    cities,
     distance_matrix,
     is_tour,
     path_length,
     tour_length,
     uniform_tsp,
 )
+from lib.problems.routing.instances import (
+    cities as cities,
+)
 
+#: Not `cities`, which has to fetch its data first.
 __all__ = [
     "check_tours",
-    "cities",
     "distance_matrix",
     "held_karp_paths",
     "held_karp_tour",

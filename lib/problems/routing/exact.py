@@ -117,7 +117,7 @@ def lkh_tour(coords: npt.ArrayLike, runs: int = 1) -> tuple[Ints, float]:
     Examples
     --------
     >>> from lib.problems.routing import lkh_tour
-    >>> lkh_tour([[0, 0], [1, 1], [0, 1], [1, 0]])[1]  # doctest: +SKIP
+    >>> lkh_tour([[0, 0], [1, 1], [0, 1], [1, 0]])[1]
     4.0
     """
     points, runs = points_of("coords", coords), checks.integer("runs", runs, low=1)
@@ -139,7 +139,7 @@ def lkh_path(path: npt.ArrayLike, runs: int = 1) -> Ints:
     Examples
     --------
     >>> from lib.problems.routing import lkh_path
-    >>> lkh_path([[0, 0], [2, 0], [1, 0], [3, 0]]).tolist()  # doctest: +SKIP
+    >>> lkh_path([[0, 0], [2, 0], [1, 0], [3, 0]]).tolist()
     [0, 2, 1, 3]
     """
     points, runs = points_of("path", path), checks.integer("runs", runs, low=1)

@@ -148,7 +148,12 @@ def tour_length(coords: npt.ArrayLike, tours: npt.ArrayLike) -> Any:
 
 
 def is_tour(tours: npt.ArrayLike, n_cities: int) -> bool:
-    """Whether every row of `tours` (..., N) is a permutation of 0..n_cities-1; whatever else is given, the answer is no.
+    """Whether every row of `tours` (..., N) is a permutation of 0..n_cities-1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no array of finite numbers, or fewer than 1 city.
 
     Examples
     --------
@@ -156,11 +161,8 @@ def is_tour(tours: npt.ArrayLike, n_cities: int) -> bool:
     >>> is_tour([2, 0, 1], 3), is_tour([0, 0, 1], 3)
     (True, False)
     """
-    n_cities = checks.integer("n_cities", n_cities, low=1)
-    order = np.asarray(tours)
-    if order.dtype.kind not in "iuf" or order.ndim == 0 or order.shape[-1] != n_cities or not order.size:
-        return False
-    return bool((np.sort(order, axis=-1) == np.arange(n_cities)).all())
+    n_cities, order = checks.integer("n_cities", n_cities, low=1), checks.array("tours", tours)
+    return order.ndim > 0 and order.shape[-1] == n_cities and bool((np.sort(order, axis=-1) == np.arange(n_cities)).all())
 
 
 def check_tours(name: str, tours: npt.ArrayLike, n_cities: int) -> Ints:
@@ -174,7 +176,7 @@ def check_tours(name: str, tours: npt.ArrayLike, n_cities: int) -> Ints:
     Examples
     --------
     >>> from lib.problems.routing import check_tours
-    >>> check_tours("tour", [1, 0, 2], 3)
+    >>> check_tours("tours", [1, 0, 2], n_cities=3)
     array([1, 0, 2])
     """
     order = checks.array(name, tours)

@@ -15,10 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.policies.udc.divide import AGNN, mlp
-from lib.policies.udc.framework import LEAST_GAIN, UDC, Pieces, Problem, initialized
+from lib import checks
+from lib.policies.udc.divide import AGNN, as_tensor, mlp
+from lib.policies.udc.framework import UDC
+from lib.policies.udc.problem import LEAST_GAIN, Pieces, Problem
+from lib.policies.udc.solvers import check_paths
+from lib.policies.udc.study.training import initialized
 
 CLIP = 10.0
+#: A set fits when its weight is at most 1 plus this.
+SLACK = 1e-9
 
 
 def knapsack_instance(items: Any, capacity: float) -> np.ndarray:
@@ -26,13 +32,49 @@ def knapsack_instance(items: Any, capacity: float) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         For values or weights that are not positive, or a capacity that is not.
+
+    Examples
+    --------
+    >>> from lib.policies.udc.study import knapsack_instance
+    >>> knapsack_instance([[3.0, 2.0], [2.0, 1.0]], capacity=2.0).tolist()
+    [[3.0, 1.0], [2.0, 0.5]]
     """
-    table = np.asarray(items, dtype=np.float64)
-    if not capacity > 0 or not (table > 0).all():
-        raise ValueError(f"values, weights and capacity must be positive, got a least entry {table.min()} and {capacity}")
-    return table / [1.0, capacity]
+    table = checks.array("items", items, ndim=(2, 3), above=0)
+    if table.shape[-1] != 2:
+        raise ValueError(f"items must have shape (..., N, 2), values and weights, got {table.shape}")
+    return table / [1.0, checks.positive("capacity", capacity)]
+
+
+def _instance(items: Any) -> tuple[Tensor, bool]:
+    """Items as (B, N, 2), and whether a batch axis was added; equal items are allowed."""
+    table = as_tensor("coords (the items)", items)
+    table = table if table.is_floating_point() else table.double()
+    if table.ndim not in (2, 3) or table.shape[-1] != 2 or table.shape[-2] < 4:
+        raise ValueError(f"coords (the items) must have shape (N, 2) or (B, N, 2) with N >= 4, got {tuple(table.shape)}")
+    if not bool(torch.isfinite(table).all()) or not bool((table > 0).all()):
+        raise ValueError("coords (the items): values and weights must be finite and positive")
+    return (table[None], True) if table.ndim == 2 else (table, False)
+
+
+def _solutions(name: str, chosen: Any, instance: Tensor) -> Tensor:
+    """Sets of items (B, alpha, N), bool, that fit."""
+    sets = torch.as_tensor(chosen)
+    b, n, _ = instance.shape
+    if (
+        sets.ndim != 3
+        or len(sets) != b
+        or sets.shape[1] < 1
+        or sets.shape[2] != n
+        or not bool(((sets == 0) | (sets == 1)).all())
+    ):
+        raise ValueError(f"{name} must be sets of items, True or False, shape (alpha, {n}) for each instance")
+    sets = sets.bool()
+    heaviest = float((instance[:, None, :, 1].double() * sets).sum(-1).amax())
+    if heaviest > 1.0 + SLACK:
+        raise ValueError(f"{name} must fit: the heaviest set weighs {heaviest:.6g} times the capacity")
+    return sets
 
 
 def _value(instance: Tensor, chosen: Tensor) -> Tensor:
@@ -52,12 +94,17 @@ def _group(instance: Tensor, chosen: Tensor, n: int, shift: int, generator: torc
 
 
 def _put_back(pieces: Pieces, answers: Tensor) -> Tensor:
+    p, n, _ = pieces.data.shape
+    if answers.ndim != 3 or answers.shape[::2] != (p, n) or answers.dtype != torch.bool:
+        raise ValueError(
+            f"the solver's answers must be bool, shape ({p}, beta, {n}), got {answers.dtype} {tuple(answers.shape)}"
+        )
     values, weights = pieces.data[:, None, :, 0], pieces.data[:, None, :, 1]
     nodes = pieces.nodes.flatten(2)
     old = pieces.rest.gather(2, nodes).reshape(len(pieces.data), -1)
     total = (values * answers).sum(-1).masked_fill((weights * answers).sum(-1) > 1.0 - 1e-12, -math.inf)
     best = total.max(1)
-    better = best.values > (values[:, 0] * old).sum(-1) + LEAST_GAIN
+    better = best.values > (values[:, 0] * old).sum(-1) * (1 + LEAST_GAIN)
     new = torch.where(better[:, None], answers[torch.arange(len(answers)), best.indices], old)
     return pieces.rest.scatter(2, nodes, new.reshape(nodes.shape))
 
@@ -69,7 +116,7 @@ def _scale_values(pieces: Tensor) -> Tensor:
 
 
 #: The 0-1 knapsack problem.
-KNAPSACK = Problem(_value, _group, _put_back, _scale_values)
+KNAPSACK = Problem(_value, _group, _put_back, _scale_values, _instance, _solutions)
 
 
 class ItemPolicy(nn.Module):
@@ -78,7 +125,7 @@ class ItemPolicy(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from lib.policies.udc.knapsack import ItemPolicy
+    >>> from lib.policies.udc.study import ItemPolicy
     >>> chosen, logp = ItemPolicy(d=8, depth=2, k=5).sample(torch.rand(20, 2), alpha=3)
     >>> chosen.shape, logp.shape
     (torch.Size([3, 20]), torch.Size([3]))
@@ -87,28 +134,34 @@ class ItemPolicy(nn.Module):
     def __init__(self, d: int = 64, depth: int = 12, k: int = 100) -> None:
         super().__init__()
         self.gnn = AGNN(d, depth, k)
+        d = self.gnn.node_in.out_features
         self.score = nn.Sequential(mlp(d), nn.SiLU(), nn.Linear(d, 1))
 
     def sample(
         self,
-        coords: Tensor,
+        coords: Any,
         alpha: int,
         revisit: int = 1,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Chosen items, bool (alpha, N) or (B, alpha, N), and their log-probabilities; `revisit` plays no part."""
-        items = torch.as_tensor(coords)
-        batch = items[None] if items.ndim == 2 else items
-        nodes, _, _ = self.gnn(batch.to(self.gnn.node_in.weight))
+    ) -> tuple[Tensor, Tensor | None]:
+        """Chosen items, bool (alpha, N) or (B, alpha, N), and their log-probabilities (None when greedy).
+
+        `revisit` plays no part. Values are divided by the largest first.
+        """
+        batch, single = _instance(coords)
+        alpha, greedy = checks.integer("alpha", alpha, low=1), checks.boolean("greedy", greedy)
+        nodes, _, _ = self.gnn(_scale_values(batch).to(self.gnn.node_in.weight))
         score = self.score(nodes)[..., 0]
         weight = batch[..., 1].double()[:, None].expand(-1, alpha, -1)
         with torch.no_grad():
             pick, free = _fill(weight, score.detach()[:, None].expand(-1, alpha, -1), greedy, generator)
+        chosen = _chosen(pick, free)
+        if greedy:
+            return (chosen[0] if single else chosen), None
         steps = score[:, None, None].expand_as(free).masked_fill(~free, -math.inf)
         logp = _log_prob(steps, pick, free)
-        chosen = _chosen(pick, free)
-        return (chosen[0], logp[0]) if items.ndim == 2 else (chosen, logp)
+        return (chosen[0], logp[0]) if single else (chosen, logp)
 
 
 def _fill(weight: Tensor, score: Tensor, greedy: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -157,7 +210,7 @@ class SubsetSolver(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from lib.policies.udc.knapsack import SubsetSolver
+    >>> from lib.policies.udc.study import SubsetSolver
     >>> chosen, logp, cost = SubsetSolver(d=8, depth=1).solve(torch.rand(3, 10, 2), beta=4)
     >>> chosen.shape, cost.shape
     (torch.Size([3, 4, 10]), torch.Size([3, 4]))
@@ -165,18 +218,20 @@ class SubsetSolver(nn.Module):
 
     def __init__(self, d: int = 128, depth: int = 3) -> None:
         super().__init__()
+        d, depth = checks.integer("d", d, low=1), checks.integer("depth", depth, low=1)
         self.embed = nn.Linear(2, d)
         self.layers = nn.ModuleList(mlp(d) for _ in range(depth))
         self.room, self.query = nn.Linear(2, d), mlp(d)
 
     def solve(
-        self, pieces: Tensor, beta: int = 2, greedy: bool = False, generator: torch.Generator | None = None
+        self, pieces: Any, beta: int = 2, greedy: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Chosen items (P, beta, n), log-probabilities and costs (minus value) of pieces (P, n, 2) of capacity 1.
 
         Greedy decoding starts answer number j with the j-th best first item.
         """
-        items = torch.as_tensor(pieces).to(self.embed.weight)
+        items = check_paths(pieces, low=1).to(self.embed.weight)
+        beta, greedy = checks.integer("beta", beta, low=1), checks.boolean("greedy", greedy)
         h = torch.nn.functional.silu(self.embed(items))
         for layer in self.layers:
             h = h + layer(h + h.mean(1, keepdim=True))
@@ -220,16 +275,14 @@ class SubsetSolver(nn.Module):
         return torch.stack(picks, -1), torch.stack(masks, -2)
 
 
-def new_knapsack_model(
-    seed: int = 0, d: int = 32, depth: int = 3, k: int = 10, n: int = 20, dtype: torch.dtype = torch.float32
-) -> UDC:
+def new_knapsack_model(seed: int = 0, d: int = 32, depth: int = 3, k: int = 10, n: int = 20, dtype: str = "float32") -> UDC:
     """An untrained model for the knapsack problem, initialized by `seed`.
 
     Examples
     --------
-    >>> from lib.policies.udc.knapsack import new_knapsack_model
+    >>> from lib.policies.udc.study import new_knapsack_model
     >>> new_knapsack_model(n=10).n
     10
     """
-    with initialized(seed, dtype):
+    with initialized(checks.integer("seed", seed, low=0), dtype):
         return UDC(ItemPolicy(d, depth, k), SubsetSolver(d, 2), n, KNAPSACK)
