@@ -65,17 +65,17 @@ def test_a_stopped_recorder_ends_at_once_and_keeps_what_is_finished(toy_project,
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
 def test_a_killed_recorder_loses_only_what_was_in_flight(toy_project):
-    process = start(toy_project, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-3", "--jobs", "1")
+    process = start(toy_project, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-2", "--jobs", "1")
     wait_for(lambda: runs_of(toy_project))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     wait_for(lambda: not processes_of(toy_project))  # the chapter in flight ends with its recorder
     before = runs_of(toy_project)
-    assert 1 <= len(before) < 4
-    done = smoke(toy_project, "--seeds", "0-3")
+    assert 1 <= len(before) < 3
+    done = smoke(toy_project, "--seeds", "0-2")
     assert done.returncode == 0, done.stderr
     after = runs_of(toy_project)
-    assert [run["seed"] for run in after] == [0, 1, 2, 3]
+    assert [run["seed"] for run in after] == [0, 1, 2]
     assert after[: len(before)] == before
 
 
@@ -109,7 +109,7 @@ def test_dask_delivers_every_run_exactly_once_though_a_worker_is_killed(toy_proj
     assert done.stderr == f"error: the Dask scheduler {address} has no worker\n"
     first, _ = worker(), worker()
     recorder = start(
-        toy_project, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-5", "-p", "pause", "1.5", "--scheduler", address
+        toy_project, "lib.record", "toy", "--preset", "smoke", "--seeds", "0-3", "-p", "pause", "1.5", "--scheduler", address
     )
     try:
         wait_for(lambda: runs_of(toy_project))
@@ -117,7 +117,7 @@ def test_dask_delivers_every_run_exactly_once_though_a_worker_is_killed(toy_proj
         assert recorder.wait(timeout=HANGS) == 0
     finally:
         recorder.kill()
-    assert [run["seed"] for run in runs_of(toy_project)] == [0, 1, 2, 3, 4, 5]
+    assert [run["seed"] for run in runs_of(toy_project)] == [0, 1, 2, 3]
 
 
 @pytest.mark.slow

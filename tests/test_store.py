@@ -161,6 +161,25 @@ def test_numbers_that_are_not_finite_are_null_and_never_a_good_verdict(folder):
     assert not any(word in (folder / f"{SLUG}.json").read_text() for word in ("NaN", "Infinity"))
 
 
+def test_on_windows_the_lock_is_msvcrts(tmp_path, monkeypatch):
+    calls = []
+
+    class Msvcrt:
+        LK_LOCK, LK_UNLCK = "lock", "unlock"
+
+        @staticmethod
+        def locking(handle, mode, size):
+            calls.append(mode)
+            if calls == ["lock"]:
+                raise OSError("busy for ten seconds")
+
+    monkeypatch.setattr(store.sys, "platform", "win32")
+    monkeypatch.setitem(store.sys.modules, "msvcrt", Msvcrt)
+    with store._locked(tmp_path / ".lock"):
+        assert calls == ["lock", "lock"]
+    assert calls == ["lock", "lock", "unlock"]
+
+
 # ----------------------------------------------------------------------------------------------------------- carrying
 
 
