@@ -142,21 +142,23 @@ def test_equal_variance_model_is_varsortable():
     ("call", "message"),
     [
         (lambda: dags.simulate_dag(5, 11), r"at most d \(d - 1\) / 2 = 10, got 11"),
-        (lambda: dags.simulate_dag(0, 0), "n_nodes must be at least 1, got 0"),
-        (lambda: dags.simulate_dag(5, 5, "WS"), "unknown kind of graph 'WS'"),
+        (lambda: dags.simulate_dag(0, 0), "n_nodes must be an integer at least 1, got 0"),
+        (lambda: dags.simulate_dag(5, 5, "WS"), "kind must be one of 'ER', 'SF', got 'WS'"),
         (lambda: dags.simulate_dag(5, 4, "SF"), "between 1 and d - 1 = 4, got 0"),
         (lambda: dags.simulate_weights([[0, 1], [1, 0]]), "cycle"),
-        (lambda: dags.simulate_weights([[0, 1], [0, 0]], low=2, high=1), "low <= high"),
+        (lambda: dags.simulate_weights([[0, 1], [0, 0]], low=2, high=1), "high must be a finite number at least 2, got 1"),
         (lambda: dags.simulate_sem([[0, 1.0]], 5), r"square, shape \(d, d\), got shape \(1, 2\)"),
         (lambda: dags.simulate_sem([[0, np.nan], [0, 0]], 5), "NaN"),
         (lambda: dags.simulate_sem([[0, 1.0], [1.0, 0]], 5), "cycle"),
-        (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 5, "cauchy"), "unknown noise 'cauchy'"),
-        (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 0), "n_samples must be at least 1"),
+        (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 5, "cauchy"), "noise must be one of .* got 'cauchy'"),
+        (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 0), "n_samples must be an integer at least 1"),
         (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 5, scales=[1.0]), r"shape \(2,\), got shape \(1,\)"),
-        (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 5, scales=-1.0), "positive"),
+        (lambda: dags.simulate_sem([[0, 1.0], [0, 0]], 5, scales=-1.0), "every entry of scales must be above 0"),
         (lambda: dags.shd(np.eye(2), np.eye(3)), r"\(2, 2\) and \(3, 3\)"),
-        (lambda: dags.varsortability(np.ones((5, 3)), np.zeros((2, 2))), r"shape \(n, 2\)"),
+        (lambda: dags.varsortability(np.ones((5, 3)), np.zeros((2, 2))), r"X must have shape \(any, 2\)"),
         (lambda: dags.varsortability(np.ones((5, 2)), np.zeros((2, 2))), "at least one edge"),
+        (lambda: dags.varsortability(np.ones((5, 2)), [[0, 1], [0, 0]]), "every column of X must vary"),
+        (lambda: dags.simulate_nonlinear_sem(np.zeros((2, 2)), 5, hidden=0), "hidden must be an integer at least 1"),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -167,7 +169,7 @@ def test_bad_input_is_named(call, message):
 def test_counts_must_be_integers():
     with pytest.raises(TypeError, match="n_nodes must be an integer"):
         dags.simulate_dag(5.5, 3)
-    with pytest.raises(TypeError, match="bool"):
+    with pytest.raises(TypeError, match="n_nodes must be an integer at least 1, got True"):
         dags.simulate_dag(True, 0)
 
 
