@@ -14,25 +14,27 @@ from scipy.optimize import OptimizeResult
 from lib.online.sor_bandit import (
     ChebCB,
     FixedArm,
-    HeatEquation2D,
     Policy,
-    ShiftedLaplacians,
     TsallisINF,
+    cg,
+    replay,
+    run_sequence,
+    sor,
+    ssor_pcg,
+)
+from lib.online.sor_bandit.study import (
+    HeatEquation2D,
+    ShiftedLaplacians,
     best_fixed,
     bump,
     central_minimizer,
-    cg,
     golden_section,
     heat_cost_table,
     instance_optimal,
     laplacian,
     paper_coefficient,
     paper_forcing,
-    replay,
-    run_sequence,
-    sor,
     sor_cost_table,
-    ssor_pcg,
 )
 
 GRID = np.linspace(1.0, 1.95, 20)

@@ -11,20 +11,22 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from lib.online.sor_bandit import (
-    EXP3,
-    UCB1,
     BinnedBandit,
     ChebCB,
-    EpsilonGreedy,
     FixedArm,
-    GPThompson,
     Policy,
-    RestartedBandit,
     TsallisINF,
-    WindowedTsallisINF,
-    official_tsallis_weights,
     replay,
     tsallis_probabilities,
+)
+from lib.online.sor_bandit.study import (
+    EXP3,
+    UCB1,
+    EpsilonGreedy,
+    GPThompson,
+    RestartedBandit,
+    WindowedTsallisINF,
+    official_tsallis_weights,
 )
 
 RANGE = (-0.15, 0.65)

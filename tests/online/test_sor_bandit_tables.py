@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lib.online import sor_bandit
 from lib.online.sor_bandit import (
     cg,
     defect_matrix,
-    degenerate_target,
-    delsq,
     jacobi_radius,
-    laplacian,
-    numgrid,
     omega_grid,
     optimal_omega,
-    sample_shifts,
     sor,
+    ssor_pcg,
+)
+from lib.online.sor_bandit.study import (
+    degenerate_target,
+    delsq,
+    laplacian,
+    numgrid,
+    sample_shifts,
     sor_cost_table,
     ssor_cg_bound,
-    ssor_pcg,
     ssor_pcg_cost_table,
     truncated_normal,
 )
@@ -77,7 +78,7 @@ def test_ssor_pcg_table_equals_single_solves_exactly() -> None:
 def test_tables_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     shifts, b = sample_shifts(9, "low", seed=5), truncated_normal(25, 9, seed=6)
     whole = sor_cost_table(4 + shifts, 1.0, b, GRID), ssor_pcg_cost_table(4 + shifts, 1.0, b, GRID)
-    monkeypatch.setattr(sor_bandit.kernels, "BATCH_DOUBLES", 300)
+    monkeypatch.setattr("lib.online.sor_bandit.study.kernels.BATCH_DOUBLES", 300)
     pieces = sor_cost_table(4 + shifts, 1.0, b, GRID), ssor_pcg_cost_table(4 + shifts, 1.0, b, GRID)
     np.testing.assert_array_equal(whole, pieces)
 

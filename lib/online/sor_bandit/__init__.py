@@ -4,13 +4,12 @@ Mikhail Khodak, Edmond Chow, Maria-Florina Balcan and Ameet Talwalkar. *Learning
 Sequence of Linear System Instances*. International Conference on Learning Representations (ICLR), 2024. arXiv:2310.02246.
 Official code (MATLAB): https://github.com/mkhodak/learning-to-relax.
 
-Implemented: SOR and SSOR-preconditioned CG with the paper's stopping rules and counts; Young's formulas, the near-asymptotic
-surrogate, the energy-norm and the CG bounds; Tsallis-INF, Tsallis-INF per context bin and ChebCB, each also with what the
-published code does differently; the random shifted Laplacians, the degenerate target and the heat equation; batched kernels
-that count iterations for a whole table (instances x relaxation parameters); rivals that the paper does not run.
+Implemented: SOR and SSOR-preconditioned CG with the paper's stopping rules and counts; Young's formulas and the
+near-asymptotic surrogate; Tsallis-INF, Tsallis-INF per context bin and ChebCB, each also with what the published code does
+differently; the loop that lets one of them set the parameter of a solver. The paper's instances, bounds, batched kernels and
+the rivals are in `lib.online.sor_bandit.study`.
 
-Not implemented: the constants of the regret theorems; batched kernels for anything but square 5-point grids (the solvers take
-any matrix).
+Not implemented: the constants of the regret theorems.
 
 ================== ============================== =====================================================================
 symbol             name                           shape, meaning
@@ -29,43 +28,9 @@ theta              ``ChebCB.theta_``              (d, m), Chebyshev coefficients
 ================== ============================== =====================================================================
 """
 
-from lib.online.sor_bandit.bandits import (
-    BinnedBandit,
-    FixedArm,
-    Policy,
-    TsallisINF,
-    official_tsallis_weights,
-    tsallis_probabilities,
-)
-from lib.online.sor_bandit.bounds import energy_cost_bound, energy_norm_bound, ssor_cg_bound, ssor_cg_tau
+from lib.online.sor_bandit.bandits import BinnedBandit, FixedArm, Policy, TsallisINF, tsallis_probabilities
 from lib.online.sor_bandit.chebcb import ChebCB, box_least_squares
-from lib.online.sor_bandit.heat import (
-    HeatEquation2D,
-    bump,
-    heat_cost_table,
-    paper_coefficient,
-    paper_forcing,
-    paper_initial,
-)
-from lib.online.sor_bandit.instances import (
-    ShiftedLaplacians,
-    degenerate_target,
-    delsq,
-    laplacian,
-    numgrid,
-    sample_shifts,
-    truncated_normal,
-)
-from lib.online.sor_bandit.kernels import sor_cost_table, ssor_pcg_cost_table
-from lib.online.sor_bandit.rivals import EXP3, UCB1, EpsilonGreedy, GPThompson, RestartedBandit, WindowedTsallisINF
-from lib.online.sor_bandit.sequence import (
-    best_fixed,
-    central_minimizer,
-    golden_section,
-    instance_optimal,
-    replay,
-    run_sequence,
-)
+from lib.online.sor_bandit.sequence import replay, run_sequence
 from lib.online.sor_bandit.solvers import SSORPreconditioner, cg, sor, ssor_pcg
 from lib.online.sor_bandit.theory import (
     BETA_SQUARED_THRESHOLD,
@@ -82,56 +47,26 @@ from lib.online.sor_bandit.theory import (
 
 __all__ = [
     "BETA_SQUARED_THRESHOLD",
-    "EXP3",
     "TAU_THRESHOLD",
-    "UCB1",
     "BinnedBandit",
     "ChebCB",
-    "EpsilonGreedy",
     "FixedArm",
-    "GPThompson",
-    "HeatEquation2D",
     "Policy",
-    "RestartedBandit",
     "SSORPreconditioner",
-    "ShiftedLaplacians",
     "TsallisINF",
-    "WindowedTsallisINF",
     "asymptoticity",
-    "best_fixed",
     "box_least_squares",
-    "bump",
-    "central_minimizer",
     "cg",
     "defect_matrix",
-    "degenerate_target",
-    "delsq",
-    "energy_cost_bound",
-    "energy_norm_bound",
-    "golden_section",
-    "heat_cost_table",
-    "instance_optimal",
     "jacobi_radius",
-    "laplacian",
     "near_asymptotic_bound",
-    "numgrid",
-    "official_tsallis_weights",
     "omega_grid",
     "optimal_omega",
-    "paper_coefficient",
-    "paper_forcing",
-    "paper_initial",
     "replay",
     "run_sequence",
-    "sample_shifts",
     "sor",
-    "sor_cost_table",
     "sor_spectral_radius",
-    "ssor_cg_bound",
-    "ssor_cg_tau",
     "ssor_pcg",
-    "ssor_pcg_cost_table",
     "surrogate_cost",
-    "truncated_normal",
     "tsallis_probabilities",
 ]

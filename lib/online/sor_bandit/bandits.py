@@ -190,7 +190,7 @@ def official_tsallis_weights(losses: ArrayLike, eta: float, *, start: float = -1
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import official_tsallis_weights
+    >>> from lib.online.sor_bandit.study import official_tsallis_weights
     >>> bool(abs(official_tsallis_weights([900.0, 1000.0], 0.1).sum() - 1) > 0.5)
     True
     """

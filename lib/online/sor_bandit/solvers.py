@@ -191,7 +191,8 @@ def sor(
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import laplacian, sor
+    >>> from lib.online.sor_bandit import sor
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> sor(laplacian(10), [1.0] * 100, 1.56).nit < sor(laplacian(10), [1.0] * 100, 1.0).nit
     True
 
@@ -237,7 +238,8 @@ class SSORPreconditioner(LinearOperator):
     Examples
     --------
     >>> import numpy as np, scipy.sparse.linalg as sla
-    >>> from lib.online.sor_bandit import SSORPreconditioner, laplacian
+    >>> from lib.online.sor_bandit import SSORPreconditioner
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> sla.cg(laplacian(10), np.ones(100), M=SSORPreconditioner(laplacian(10), 1.3))[1]
     0
     """
@@ -327,7 +329,8 @@ def ssor_pcg(
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import laplacian, ssor_pcg
+    >>> from lib.online.sor_bandit import ssor_pcg
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> ssor_pcg(laplacian(10), [1.0] * 100, 1.3).success
     True
 
@@ -344,7 +347,8 @@ def cg(A: Any, b: ArrayLike, *, x0: ArrayLike | None = None, tol: float = 1e-8, 
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import cg, laplacian
+    >>> from lib.online.sor_bandit import cg
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> cg(laplacian(10), [1.0] * 100).success
     True
     """

@@ -54,7 +54,8 @@ def jacobi_radius(A: Any) -> float:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import jacobi_radius, laplacian
+    >>> from lib.online.sor_bandit import jacobi_radius
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> round(jacobi_radius(laplacian(10)), 6)
     0.959493
     """
@@ -152,7 +153,8 @@ def defect_matrix(A: Any, omega: float) -> Array:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import defect_matrix, laplacian
+    >>> from lib.online.sor_bandit import defect_matrix
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> defect_matrix(laplacian(10), 1.4).shape
     (100, 100)
     """
@@ -187,7 +189,8 @@ def asymptoticity(A: Any, omegas: ArrayLike, tol: float = 1e-8, b: ArrayLike | N
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import asymptoticity, laplacian
+    >>> from lib.online.sor_bandit import asymptoticity
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> bool(0 < asymptoticity(laplacian(10), [1.2, 1.6]).tau < 1)
     True
 
@@ -232,7 +235,8 @@ def near_asymptotic_bound(
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import laplacian, near_asymptotic_bound, sor
+    >>> from lib.online.sor_bandit import near_asymptotic_bound, sor
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> bool(near_asymptotic_bound(laplacian(10), [1.5], 1e-8, [1.0] * 100)[0] >= sor(laplacian(10), [1.0] * 100, 1.5).nit)
     True
 
@@ -268,7 +272,8 @@ def omega_grid(A: Any, start: float, stop: float, step: float) -> NDArray[np.flo
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import laplacian, omega_grid
+    >>> from lib.online.sor_bandit import omega_grid
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> len(omega_grid(laplacian(10), 1.0, 1.99, 0.01))
     101
     """

@@ -48,7 +48,7 @@ def energy_norm_bound(A: Any, omegas: ArrayLike, *, as_published: bool = False) 
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import energy_norm_bound, laplacian
+    >>> from lib.online.sor_bandit.study import energy_norm_bound, laplacian
     >>> bool(energy_norm_bound(laplacian(10), [1.5])[0] < 1)
     True
 
@@ -70,7 +70,7 @@ def energy_cost_bound(A: Any, omegas: ArrayLike, tol: float = 1e-8, *, as_publis
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import energy_cost_bound, laplacian
+    >>> from lib.online.sor_bandit.study import energy_cost_bound, laplacian
     >>> energy_cost_bound(laplacian(10), [1.5]).shape
     (1,)
     """
@@ -106,7 +106,7 @@ def ssor_cg_bound(A: Any, omegas: ArrayLike, tol: float = 1e-8) -> Array:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import laplacian, ssor_cg_bound
+    >>> from lib.online.sor_bandit.study import laplacian, ssor_cg_bound
     >>> bool(ssor_cg_bound(laplacian(10), [1.3])[0] > 10)
     True
     """
@@ -128,7 +128,7 @@ def ssor_cg_tau(costs: ArrayLike, bounds: ArrayLike) -> float:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import ssor_cg_tau
+    >>> from lib.online.sor_bandit.study import ssor_cg_tau
     >>> ssor_cg_tau([11, 6], [21.0, 11.0])
     0.5
     """

@@ -44,7 +44,7 @@ class EpsilonGreedy(_MeanPolicy):
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import EpsilonGreedy
+    >>> from lib.online.sor_bandit.study import EpsilonGreedy
     >>> policy = EpsilonGreedy(20, seed=0)
     >>> arm = policy.select(); policy.update(87)
     """
@@ -78,7 +78,7 @@ class UCB1(_MeanPolicy):
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import UCB1
+    >>> from lib.online.sor_bandit.study import UCB1
     >>> policy = UCB1(20, seed=0)
     >>> arm = policy.select(); policy.update(87)
     """
@@ -105,7 +105,7 @@ class EXP3(Policy):
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import EXP3
+    >>> from lib.online.sor_bandit.study import EXP3
     >>> policy = EXP3(20, seed=0)
     >>> arm = policy.select(); policy.update(87)
 
@@ -147,7 +147,7 @@ class WindowedTsallisINF(Policy):
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import WindowedTsallisINF
+    >>> from lib.online.sor_bandit.study import WindowedTsallisINF
     >>> policy = WindowedTsallisINF(20, 250, seed=0)
     >>> arm = policy.select(); policy.update(87)
     """
@@ -188,7 +188,8 @@ class RestartedBandit(Policy):
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import RestartedBandit, TsallisINF
+    >>> from lib.online.sor_bandit import TsallisINF
+    >>> from lib.online.sor_bandit.study import RestartedBandit
     >>> policy = RestartedBandit(lambda k: TsallisINF(20, seed=k), 1000)
     >>> arm = policy.select(); policy.update(87)
     """
@@ -248,7 +249,7 @@ class GPThompson(Policy):
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.online.sor_bandit import GPThompson
+    >>> from lib.online.sor_bandit.study import GPThompson
     >>> policy = GPThompson(np.linspace(1, 1.95, 20), (-0.15, 0.65), seed=0)
     >>> arm = policy.select(0.1); policy.update(60)
     """

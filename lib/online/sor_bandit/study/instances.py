@@ -39,7 +39,7 @@ def numgrid(region: str, size: int) -> NDArray[np.int64]:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import numgrid
+    >>> from lib.online.sor_bandit.study import numgrid
     >>> int(numgrid("S", 12).max()), int(numgrid("L", 12).max())
     (100, 75)
     """
@@ -76,7 +76,7 @@ def delsq(points: ArrayLike) -> sp.csr_array:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import delsq, numgrid
+    >>> from lib.online.sor_bandit.study import delsq, numgrid
     >>> delsq(numgrid("L", 12)).shape
     (75, 75)
     """
@@ -107,7 +107,7 @@ def laplacian(m: int, shift: float = 0.0) -> sp.csr_array:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import laplacian
+    >>> from lib.online.sor_bandit.study import laplacian
     >>> float(laplacian(10, 0.5).diagonal()[0])
     4.5
     """
@@ -140,7 +140,7 @@ def truncated_normal(
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.online.sor_bandit import truncated_normal
+    >>> from lib.online.sor_bandit.study import truncated_normal
     >>> bool(np.linalg.norm(truncated_normal(100, seed=0)) <= 10)
     True
     """
@@ -175,7 +175,7 @@ def sample_shifts(size: int, variance: str, *, seed: int | np.random.Generator |
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import sample_shifts
+    >>> from lib.online.sor_bandit.study import sample_shifts
     >>> bool(sample_shifts(1000, "high", seed=0).std() > sample_shifts(1000, "low", seed=0).std())
     True
     """
@@ -207,7 +207,7 @@ class ShiftedLaplacians:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import ShiftedLaplacians
+    >>> from lib.online.sor_bandit.study import ShiftedLaplacians
     >>> A, b, context = next(iter(ShiftedLaplacians(3, "low", seed=0)))
     >>> A.shape, b.shape
     ((100, 100), (100,))
@@ -254,7 +254,8 @@ def degenerate_target(A: Any, omega: float = 1.4) -> Array:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import degenerate_target, laplacian, sor
+    >>> from lib.online.sor_bandit import sor
+    >>> from lib.online.sor_bandit.study import degenerate_target, laplacian
     >>> sor(laplacian(10), degenerate_target(laplacian(10)), 1.4).nit
     12
     """

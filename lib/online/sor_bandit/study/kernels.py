@@ -237,7 +237,7 @@ def sor_cost_table(
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.online.sor_bandit import sor_cost_table
+    >>> from lib.online.sor_bandit.study import sor_cost_table
     >>> sor_cost_table([4.0, 4.4], 1.0, np.ones((2, 100)), [1.0, 1.5]).shape
     (2, 2)
     """
@@ -298,7 +298,7 @@ def ssor_pcg_cost_table(
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.online.sor_bandit import ssor_pcg_cost_table
+    >>> from lib.online.sor_bandit.study import ssor_pcg_cost_table
     >>> ssor_pcg_cost_table([4.0, 4.4], 1.0, np.ones((2, 100)), None).shape
     (2, 1)
     """

@@ -9,9 +9,9 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.fft import dstn
 
-from lib.online.sor_bandit.instances import laplacian
-from lib.online.sor_bandit.kernels import Counts, ssor_pcg_cost_table
 from lib.online.sor_bandit.solvers import Array
+from lib.online.sor_bandit.study.instances import laplacian
+from lib.online.sor_bandit.study.kernels import Counts, ssor_pcg_cost_table
 
 
 def bump(points: ArrayLike, center: ArrayLike, radius: float) -> Array:
@@ -29,7 +29,7 @@ def bump(points: ArrayLike, center: ArrayLike, radius: float) -> Array:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import bump
+    >>> from lib.online.sor_bandit.study import bump
     >>> bump([[0.5, 0.5], [0.9, 0.5]], [0.5, 0.5], 0.25)
     array([1., 0.])
     """
@@ -93,7 +93,8 @@ class HeatEquation2D:
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import HeatEquation2D, ssor_pcg
+    >>> from lib.online.sor_bandit import ssor_pcg
+    >>> from lib.online.sor_bandit.study import HeatEquation2D
     >>> heat = HeatEquation2D(nx=10, dt=1e-3)
     >>> A, b, context = next(heat); heat.advance(ssor_pcg(A, b, 1.3, x0=heat.u).x)
 
@@ -217,7 +218,7 @@ def heat_cost_table(
 
     Examples
     --------
-    >>> from lib.online.sor_bandit import HeatEquation2D, heat_cost_table
+    >>> from lib.online.sor_bandit.study import HeatEquation2D, heat_cost_table
     >>> heat_cost_table(HeatEquation2D(nx=10), [1.0, 1.5], 5)["costs"].shape
     (5, 2)
     """
