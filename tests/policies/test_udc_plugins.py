@@ -9,7 +9,16 @@ import torch
 from lib import papers
 from lib.policies.udc import UDC, study
 from lib.policies.udc.problem import _cut_tours, _join_tours
-from lib.policies.udc.study import KNAPSACK, ItemPolicy, SubsetSolver, knapsack_instance, new_knapsack_model, training, weights
+from lib.policies.udc.study import (
+    KNAPSACK,
+    ItemPolicy,
+    SubsetSolver,
+    knapsack_instance,
+    make_weights,
+    new_knapsack_model,
+    training,
+    weights,
+)
 from lib.problems import packing, routing
 
 
@@ -148,7 +157,7 @@ def test_shipped_weights_are_small_verified_and_say_where_they_come_from(tmp_pat
 def test_weights_are_made_by_their_command(tmp_path, monkeypatch, capsys):
     tiny = {"d": 8, "depth": 1, "k": 5, "solver_d": 8, "solver_depth": 1, "n": 10}
     monkeypatch.setattr(training, "SIZES", tiny)
-    assert weights.main(["--steps", "2", "--seed", "1", "--out", str(tmp_path / "w.npz")]) == 0
+    assert make_weights.main(["--steps", "2", "--seed", "1", "--out", str(tmp_path / "w.npz")]) == 0
     _, curve, origin = weights.unpack((tmp_path / "w.npz").read_bytes())
     assert curve.shape == (2, 3)
     assert origin["command"].endswith("--steps 2 --seed 1")

@@ -1,22 +1,14 @@
-"""The run that made the shipped weights, and the loader that verifies them.
+"""The file of the shipped weights, and the loader that verifies it; `lib.policies.udc.study.make_weights` makes it.
 
-    python -m lib.policies.udc.study.weights --steps 900 --seed 100 --out results/udc.weights.npz
-
-It is the unified scheme of `lib.policies.udc.study.training`, in single precision: another CPU gives other last digits, and
-so another file. The file holds the parameters in half precision, the training curve and where it came from (command, commit,
+It holds the parameters in half precision, the training curve and where it came from (command, commit,
 versions, CPU, seconds); it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
-import platform
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +17,7 @@ import torch
 
 from lib import papers
 from lib.policies.udc.framework import UDC
-from lib.policies.udc.study.training import new_model, train_scheme
+from lib.policies.udc.study.training import new_model
 
 WEIGHTS_SHA256 = "0"
 #: Largest file that the loader looks at.
@@ -82,7 +74,9 @@ def load_weights(path: Path | None = None) -> tuple[UDC, np.ndarray, dict[str, A
     """
     path = papers.root() / "results" / "udc.weights.npz" if path is None else Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is missing; make it by: python -m {__name__} --out {path.name}")
+        raise FileNotFoundError(
+            f"{path.name} is missing; make it by: python -m lib.policies.udc.study.make_weights --out {path.name}"
+        )
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_BYTES} are expected")
     data = path.read_bytes()
@@ -90,47 +84,3 @@ def load_weights(path: Path | None = None) -> tuple[UDC, np.ndarray, dict[str, A
     if found != WEIGHTS_SHA256:
         raise ValueError(f"{path.name}: SHA-256 is {found}, expected {WEIGHTS_SHA256}")
     return unpack(data)
-
-
-def origin(command: str, seconds: float) -> dict[str, Any]:
-    """What a file of weights says about its making."""
-    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    cpu = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "command": command,
-        "commit": git.stdout.strip() or "unknown",
-        "torch": torch.__version__.split("+")[0],
-        "numpy": np.__version__,
-        "cpu": cpu[0].split(":", 1)[1].strip() if cpu else platform.processor(),
-        "cpu_seconds": round(seconds),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__name__}", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--seed", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path("results/udc.weights.npz"))
-    options = parser.parse_args(argv)
-    if options.steps < 1 or options.seed < 0:
-        parser.error(f"steps must be at least 1 and seed not negative, got {options.steps} and {options.seed}")
-    torch.set_num_threads(1)
-    begin = time.process_time()
-    model, curve = train_scheme("unified", options.steps, options.seed, dtype="float32")
-    command = f"python -m lib.policies.udc.study.weights --steps {options.steps} --seed {options.seed}"
-    data = pack(model, curve, origin(command, time.process_time() - begin))
-    options.out.write_bytes(data)
-    print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
