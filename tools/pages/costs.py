@@ -1,0 +1,124 @@
+"""The page of costs: stored benchmarks as ratios, how cost grows, and what the recorded runs measured and took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lib import papers, record, scoreboard
+from lib.claims import escaped, in_words, row
+from tools.notebooks import ROOT
+
+BENCHMARKS = ROOT / "results" / "benchmarks.json"
+OPENING = """\
+# What it costs
+
+Only ratios are worth reading here: seconds depend on the machine. `make bench` measures the benchmarks again."""
+AGAINST = """\
+## Against a peer
+
+Each row is the same work, done by `lib` and by a peer library or the plain way, in one process on one core of {cpu}."""
+GROWTH = """\
+## How cost grows
+
+:::{{figure}} _generated/growth.png
+:alt: {alt}
+:width: 700px
+
+Time against size, both relative to the smallest case; the gray line is proportional growth.
+:::"""
+
+
+def link(slug: str) -> str:
+    """A chapter's title, linked."""
+    return f"[{escaped(papers.heading(slug))}]({papers.part_of(slug)}/{slug}.ipynb)"
+
+
+def page(folder: Path) -> str:
+    """The whole page; the figure goes into a folder of generated files."""
+    stored = json.loads(BENCHMARKS.read_text(encoding="utf-8")) if BENCHMARKS.is_file() else {"comparisons": [], "growth": []}
+    known = papers.slugs()
+    parts = [OPENING]
+    comparisons = [entry for entry in stored["comparisons"] if entry["slug"] in known]
+    if comparisons:
+        parts += ["", AGAINST.format(cpu=escaped(stored["cpu"])), ""]
+        parts += [row("chapter", "the work", "`lib`", "against", "its time over ours"), row(*["---"] * 5)]
+        parts += [
+            row(link(r["slug"]), escaped(r["work"]), _time(r["ours"]), escaped(r["peer"]), f"{_round(r['ratio'])} ×")
+            for r in comparisons
+        ]
+    growth = [entry for entry in stored["growth"] if entry["slug"] in known]
+    if growth:
+        names = "; ".join(entry["work"] for entry in growth)
+        parts += ["", GROWTH.format(alt=f"Lines in a log-log plot of time against size, one for each of: {names}.")]
+        draw_growth(growth, folder / "growth.png")
+        parts += ["", row("chapter", "the work", "smallest", "largest", "its time over the smallest's"), row(*["---"] * 5)]
+        for entry in growth:
+            (small, short), (large, long) = entry["points"][0], entry["points"][-1]
+            said = [f"{size:,}: {_time(seconds)}" for size, seconds in ((small, short), (large, long))]
+            times = f"{_round(long / short)} × for {_round(large / small)} × the size"
+            parts.append(row(link(entry["slug"]), escaped(entry["work"]), *said, times))
+    parts += _measured()
+    parts += ["", "## A chapter's budget", "", row("chapter", "promised at `book`, one core", "recorded `full` runs")]
+    parts += [row(*["---"] * 3), *(row(link(slug), f"{papers.sheet(slug).budget_s:g} s", _spent(slug)) for slug in known)]
+    return "\n".join(parts) + "\n"
+
+
+def _measured() -> list[str]:
+    """The entries of kind cost, from the recorded runs."""
+    rows = []
+    for slug in papers.slugs():
+        scores = scoreboard.full_scores(slug)
+        for entry in papers.sheet(slug).claims:
+            if entry.kind == "cost" and entry.id in scores:
+                told = in_words(entry, scores[entry.id].values)
+                rows.append(row(link(slug), escaped(entry.statement), told))
+    head = ["", "## Measured in the recorded runs", "", row("chapter", "what", "how much"), row(*["---"] * 3)]
+    return [*head, *rows] if rows else []
+
+
+def _spent(slug: str) -> str:
+    runs: list[dict[str, Any]] = record.load(slug)
+    if not runs:
+        return "none yet"
+    seconds = [run.get("cpu_seconds") or run.get("seconds") or 0.0 for run in runs]
+    text = f"{len(runs)} runs, {_round(sum(seconds) / len(seconds) / 60)} min each"
+    memory = [run["peak_mb"] for run in runs if run.get("peak_mb")]
+    return f"{text}, {max(memory):,.0f} MB at most" if memory else text
+
+
+def draw_growth(growth: list[dict[str, Any]], target: Path) -> None:
+    """One log-log figure of all series, named at their ends."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    from lib import figures
+
+    figures.style()
+    fig, ax = plt.subplots(figsize=(7.2, 4.2))
+    most = max(entry["points"][-1][0] / entry["points"][0][0] for entry in growth)
+    ax.plot([1, most], [1, most], color=figures.PALETTE["gray"], linestyle="-", linewidth=6, alpha=0.25)
+    for entry in growth:
+        sizes, times = zip(*entry["points"], strict=True)
+        label = f"{entry['slug']}: {entry['work']}"
+        ax.plot([s / sizes[0] for s in sizes], [t / times[0] for t in times], marker="o", markersize=4, label=label)
+    ax.set(xscale="log", yscale="log", xlabel="size, times the smallest", ylabel="time, times that of the smallest")
+    fig.legend(loc="outside lower center", ncols=1)
+    fig.set_figheight(3.4 + 0.2 * len(growth))
+    fig.savefig(target, dpi=200, metadata={"Software": None})
+    plt.close(fig)
+
+
+def _round(value: float) -> str:
+    """Two significant digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{seconds * 1e9:.3g}\N{NO-BREAK SPACE}ns"
