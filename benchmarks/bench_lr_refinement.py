@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from lib.gradient.lr_refinement import SCHEDULES, ArrayLR, bound_steps, refine_schedule
-from lib.gradient.lr_refinement.network import network_task
-from lib.gradient.lr_refinement.schedule_free import train_schedule_free
-from lib.gradient.lr_refinement.sweeps import grid_rates, logistic_task, train_stack
+from lib.gradient.lr_refinement.study import grid_rates, logistic_task, network_task, train_schedule_free, train_stack
 from lib.problems.logistic import LogisticRegression
 
 EPOCHS, RATES = 10, 2.0 ** np.arange(-3, 5, 0.5)

@@ -12,26 +12,25 @@ from scipy.optimize import OptimizeResult, linprog
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
+from lib import checks
+
 
 class _Regression:
     """Data, checks and Newton's method, which the two models below share."""
 
     def __init__(self, X: ArrayLike, y: ArrayLike, l2: float = 0.0, standardize: bool = True, intercept: bool = True) -> None:
-        columns, classes = np.asarray(X), np.asarray(y)
-        columns = columns if columns.dtype == np.float32 else columns.astype(np.float64)
-        if columns.ndim != 2 or classes.shape != columns.shape[:1]:
-            raise ValueError(f"X must have shape (n, d) and y (n,), got {columns.shape} and {classes.shape}")
-        if not np.isfinite(columns).all():
-            raise ValueError("X must be finite")
+        columns = checks.array("X", X, ndim=2)
+        classes = checks.array("y", y, shape=columns.shape[:1])
         self._check_classes(classes)
-        if not (np.isfinite(l2) and l2 >= 0):
-            raise ValueError(f"l2 must not be negative, got {l2}")
+        self.l2 = checks.number("l2", l2, low=0)
+        standardize, intercept = checks.boolean("standardize", standardize), checks.boolean("intercept", intercept)
         if standardize:
             scale = columns.std(axis=0)
             columns = (columns - columns.mean(axis=0)) / np.where(scale > 0, scale, 1).astype(columns.dtype)
         if intercept:
             columns = np.column_stack([columns, np.ones(len(columns), dtype=columns.dtype)])
-        self.X, self.y, self.l2 = torch.from_numpy(columns), torch.from_numpy(classes.astype(columns.dtype)), float(l2)
+        self.X = torch.from_numpy(np.array(columns))  # a copy: the caller's array is his own
+        self.y = torch.from_numpy(classes.astype(columns.dtype))
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
         raise NotImplementedError
@@ -42,6 +41,8 @@ class _Regression:
         return self.X.shape[1]
 
     def _check_weights(self, w: Tensor) -> None:
+        if not isinstance(w, Tensor):
+            raise TypeError(f"w must be a tensor of shape (..., {self.dim}), got {checks.shown(w)}")
         if w.shape[-1:] != (self.dim,):
             raise ValueError(f"w must have shape (..., {self.dim}), got {tuple(w.shape)}")
 
@@ -60,19 +61,28 @@ class _Regression:
     def minimum(self, tolerance: float = 1e-10, max_iter: int = 100) -> OptimizeResult:
         """Minimizer by Newton's method with step halving: ``x`` (Tensor, (dim,)), ``fun``, ``nit``, ``success``.
 
-        Without penalty and with separable classes there is none: the iterations then end without success.
+        Without penalty and with separable classes there is none: the loss sinks without end and ``success`` is False, also
+        where its gradient has become smaller than `tolerance` (the next Newton step would still be long).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a tolerance that is not positive or a max_iter below 1.
         """
+        tolerance, max_iter = checks.positive("tolerance", tolerance), checks.integer("max_iter", max_iter, low=1)
         w = torch.zeros(self.dim, dtype=self.X.dtype)
         ridge = 1e-12 * torch.eye(self.dim, dtype=self.X.dtype)
-        for iteration in range(max_iter):
+        for iteration in range(max_iter + 1):
             g = self.gradient(w)
-            if g.norm() <= tolerance:
-                return OptimizeResult(x=w, fun=float(self.loss(w)), nit=iteration, success=True)
             direction, step = torch.linalg.lstsq(self.hessian(w) + ridge, g[:, None]).solution[:, 0], 1.0
+            small = bool(g.norm() <= tolerance)
+            if small or iteration == max_iter:
+                settled = small and bool(direction.norm() <= 1e-4 * (1 + w.norm()))
+                return OptimizeResult(x=w, fun=float(self.loss(w)), nit=iteration, success=settled)
             while self.loss(w - step * direction) > self.loss(w) and step > 1e-8:
                 step /= 2
             w = w - step * direction
-        return OptimizeResult(x=w, fun=float(self.loss(w)), nit=max_iter, success=False)
+        raise AssertionError("unreachable")
 
 
 class LogisticRegression(_Regression):
@@ -99,7 +109,8 @@ class LogisticRegression(_Regression):
     Raises
     ------
     ValueError
-        For shapes that do not match, numbers that are not finite, other classes than 0 and 1, only one class, or l2 < 0.
+        For shapes that do not match, numbers that are not finite, other classes than 0 and 1, only one class, or l2 < 0;
+        TypeError for text, objects or complex numbers.
 
     Notes
     -----

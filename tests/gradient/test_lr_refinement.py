@@ -17,12 +17,19 @@ from lib.gradient.lr_refinement import (
     optimal_weights,
     refine_schedule,
     smooth_norms,
-    synthetic_norms,
     value_coefficients,
     weights_to_schedule,
 )
 from lib.gradient.lr_refinement.bounds import _bound_and_gradient
-from lib.gradient.lr_refinement.max_affine import MaxAffine
+from lib.gradient.lr_refinement.study import (
+    REFINEMENTS,
+    SYNTHETIC_NORMS,
+    MaxAffine,
+    best_worst_case,
+    synthetic_norms,
+    worst_case,
+)
+from lib.gradient.lr_refinement.study.synthetic import SYNTHETIC_KNOTS
 
 
 @pytest.fixture
@@ -60,7 +67,7 @@ def test_weights_may_be_tensors_lists_and_very_small():
     ("w", "message"),
     [
         ([1], "at least 2"),
-        ([[1, 2]], "shape"),
+        ([[1, 2]], "1 dimension"),
         ([1, -2, 1], "-2.0 at index 1"),
         ([1, np.nan], "nan at index 1"),
         ([np.inf, 1], "inf at index 0"),
@@ -131,10 +138,30 @@ def test_minimizers_of_max_affine_agree_with_a_dual_program(rng):
 
 
 def test_bad_problem_sizes_are_refused(rng):
-    with pytest.raises(ValueError, match="pieces 2"):
+    with pytest.raises(ValueError, match="pieces must be an integer at least 2, got 1"):
         MaxAffine(1, 1, 1, rng)
-    with pytest.raises(ValueError, match="finite"):
+
+
+def test_functions_of_the_user_get_copies_and_must_answer_rightly():
+    def greedy(x):
+        x[:] = 7  # writes into its argument
+        return np.ones_like(x)
+
+    run = last_iterate(greedy, [0.0], [1, 1])
+    np.testing.assert_allclose(run.x[:, 0], [0, -0.5])
+    buffer = np.zeros(1)
+
+    def reusing(x):
+        buffer[:] = x
+        return buffer
+
+    assert last_iterate(reusing, [1.0], [0.5, 0.5]).g.ravel().tolist() == [1.0, 0.75]
+    with pytest.raises(ValueError, match="x1 must be finite"):
         last_iterate(np.sign, [np.nan], [1, 1])
+    with pytest.raises(ValueError, match=r"oracle must answer with shape \(1,\), got \(2,\) at step 0"):
+        last_iterate(lambda x: np.ones(2), [1.0], [1, 1])
+    with pytest.raises(ValueError, match="oracle's answer at step 1 is not finite"):
+        last_iterate(lambda x: np.where(x == 1, 1, np.nan), [1.0], [1, 1])
 
 
 # Bounds
@@ -154,8 +181,15 @@ def test_worst_case_weights_give_one_over_root_T():
     assert bound_weights(np.full(16, 3 / 8), 2.0, 3.0) == pytest.approx(3 * 2 / 4)
 
 
-def test_optimal_weights_do_not_overflow():
-    assert np.isfinite(optimal_weights([1e-200, 1e200])).all()
+def test_bounds_stay_in_range_or_say_so():
+    assert np.isfinite(optimal_weights([1e-100, 1e200])).all()
+    assert bound_weights([1e-200, 1e-200], 1.0, D=1e-200) == pytest.approx(7.5e-201)
+    assert bound_weights([1e-150] * 4, 1e150) == pytest.approx(5.0e149 / 4 + 5e149)
+    assert bound_steps([1e-170, 1e-170], 1e170, D=1.0) == pytest.approx(bound_steps([1, 1], 1.0) * 1e170)
+    assert optimal_steps([1e150, 2e150]).fun == pytest.approx(optimal_steps([1, 2]).fun * 1e150)
+    for call in (lambda: bound_weights([1e-320, 0], 1.0), lambda: bound_steps([1e200], 1e200), lambda: later([1e308, 1e308])):
+        with pytest.raises(ValueError, match="float64"):
+            call()
 
 
 def paper_bound(steps, G, D):
@@ -237,13 +271,13 @@ def test_optimal_steps_beat_every_schedule_and_scale_rightly(rng):
 def test_bounds_name_bad_input():
     with pytest.raises(ValueError, match="3 steps, 2 norms"):
         bound_steps([1, 1, 1], [1, 1])
-    with pytest.raises(ValueError, match="all 0"):
+    with pytest.raises(ValueError, match="are all 0"):
         bound_steps([0, 0])
-    with pytest.raises(ValueError, match="all 0"):
+    with pytest.raises(ValueError, match="are all 0"):
         bound_weights([0, 0], 1.0)
-    with pytest.raises(ValueError, match="D must be positive"):
+    with pytest.raises(ValueError, match="D must be a finite number above 0"):
         optimal_weights([1, 1], 0)
-    with pytest.raises(ValueError, match="norm 0 at index 1"):
+    with pytest.raises(ValueError, match="G has the norm 0 at index 1"):
         optimal_steps([1, 0, 2])
 
 
@@ -275,6 +309,28 @@ def test_smoothing_is_a_median_with_the_end_mirrored_and_the_start_repeated(rng)
     np.testing.assert_array_equal(smooth_norms(G, tau=0.22), expected)
 
 
+def test_padding_at_the_start_is_stated(rng):
+    G = rng.exponential(size=50)
+    line = np.concatenate([G[5:0:-1], G, G[-2:-7:-1]])
+    expected = [np.median(line[t : t + 11]) for t in range(50)]
+    np.testing.assert_array_equal(smooth_norms(G, tau=0.22, start="reflect"), expected)
+    G = np.append(9.0, np.ones(99))  # one large first norm
+    assert refine_schedule(G, 2).argmax() > 0
+    np.testing.assert_allclose(refine_schedule(G, 2, start="reflect"), 1 - np.arange(100) / 99, atol=1e-12)
+
+
+def test_defaults_are_those_of_the_paper():
+    import inspect
+
+    refine = inspect.signature(refine_schedule).parameters
+    assert (refine["power"].default, refine["tau"].default, refine["start"].default) == (2, 0.1, "edge")
+    assert inspect.signature(smooth_norms).parameters["tau"].default == 0.1
+    assert REFINEMENTS["refined l2"] == ("l2", 2.0, "edge")  # SGD
+    assert REFINEMENTS["refined l1"] == ("l1", 1.0, "edge")  # Adam
+    assert SYNTHETIC_KNOTS == (0, 0.003, 0.02, 0.03, 0.1, 1)
+    assert SYNTHETIC_NORMS["then falling"] == (15, 6, 4, 2, 1, 0.7)
+
+
 def test_synthetic_curves_peak_where_the_paper_has_them():
     line = 1 - np.arange(2000) / 1999
     schedules = {
@@ -290,7 +346,7 @@ def test_synthetic_curves_peak_where_the_paper_has_them():
 
 
 def test_zero_norms_are_refused_unless_a_floor_is_given():
-    with pytest.raises(ValueError, match=r"norm 0 at index 2.*floor="):
+    with pytest.raises(ValueError, match=r"G has the norm 0 at index 2.*floor="):
         refine_schedule([1, 1, 0, 1])
     expected = refine_schedule([1, 1, 0.5, 1])
     np.testing.assert_allclose(refine_schedule([1, 1, 0, 1], floor=0.5), expected)
@@ -308,11 +364,12 @@ def test_norms_too_far_apart_are_refused():
         ({"G": [1, np.nan]}, "nan at index 1"),
         ({"G": [1, np.inf]}, "inf at index 1"),
         ({"G": [1]}, "at least 2"),
-        ({"G": [1, 1], "tau": 0}, r"tau must be in \(0, 1\]"),
+        ({"G": [1, 1], "tau": 0}, "tau must be a finite number above 0 and at most 1"),
         ({"G": [1, 1], "tau": 1.5}, "got 1.5"),
         ({"G": [1, 1], "tau": float("nan")}, "tau"),
-        ({"G": [1, 1], "power": 0}, "power must be positive"),
-        ({"G": [1, 1], "floor": -1}, "floor must be positive"),
+        ({"G": [1, 1], "power": 0}, "power must be a finite number above 0"),
+        ({"G": [1, 1], "start": "wrap"}, "start must be one of 'edge', 'reflect', got 'wrap'"),
+        ({"G": [1, 1], "floor": -1}, "floor must be a finite number above 0"),
     ],
 )
 def test_bad_input_of_refinement_is_named(kwargs, message):
@@ -321,7 +378,7 @@ def test_bad_input_of_refinement_is_named(kwargs, message):
 
 
 def test_synthetic_norms_name_bad_input():
-    with pytest.raises(ValueError, match="unknown curve 'x'"):
+    with pytest.raises(ValueError, match="name must be one of 'constant'"):
         synthetic_norms("x")
     with pytest.raises(ValueError, match="at least 2"):
         synthetic_norms("constant", 1)
@@ -359,8 +416,6 @@ def test_bad_numbers_of_steps_are_refused():
 @pytest.mark.slow
 def test_linear_decay_is_exactly_optimal_in_the_worst_case():
     pytest.importorskip("PEPit")
-    from lib.gradient.lr_refinement.worst_case import best_worst_case, worst_case
-
     for T in (5, 10):
         eta = SCHEDULES["linear"](T) / math.sqrt(T)
         assert worst_case(eta) == pytest.approx(1 / math.sqrt(T), abs=1e-4)
@@ -373,8 +428,6 @@ def test_linear_decay_is_exactly_optimal_in_the_worst_case():
 def test_one_step_worst_case_is_the_bound_of_equal_weights(step):
     """T = 2 and w_1 = w_2 = 2 eta: B1 = 1/(8 eta) + eta, which no function exceeds and one attains."""
     pytest.importorskip("PEPit")
-    from lib.gradient.lr_refinement.worst_case import worst_case
-
     assert worst_case([step, 0.0]) == pytest.approx(1 / (8 * step) + step, abs=1e-4)
     assert bound_weights([2 * step, 2 * step], 1.0) == pytest.approx(1 / (8 * step) + step)
 
@@ -382,11 +435,11 @@ def test_one_step_worst_case_is_the_bound_of_equal_weights(step):
 def test_missing_peer_packages_are_named(monkeypatch):
     import sys
 
-    from lib.gradient.lr_refinement import schedule_free, worst_case
+    from lib.gradient.lr_refinement.study import train_schedule_free
 
     monkeypatch.setitem(sys.modules, "PEPit", None)
     monkeypatch.setitem(sys.modules, "schedulefree", None)
     with pytest.raises(ImportError, match="pip install pepit"):
-        worst_case.worst_case([1, 0])
+        worst_case([1, 0])
     with pytest.raises(ImportError, match="pip install schedulefree"):
-        schedule_free.train_schedule_free(None, [1.0])
+        train_schedule_free(None, [1.0])

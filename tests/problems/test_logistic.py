@@ -76,6 +76,36 @@ def test_separable_classes_are_recognized():
     assert not line.minimum(max_iter=5).success
 
 
+@pytest.mark.parametrize("max_iter", [5, 100])
+def test_there_is_no_success_where_there_is_no_minimum(max_iter):
+    X, y = data()
+    line = LogisticRegression(X, (X[:, 0] > 2).astype(int)).minimum(max_iter=max_iter)
+    split = SoftmaxRegression(X, np.where(X[:, 0] > 2.8, 2, y)).minimum(max_iter=max_iter)  # one class of three apart
+    assert not line.success
+    assert not split.success
+    penalized = LogisticRegression(X, (X[:, 0] > 2).astype(int), l2=1e-3).minimum()
+    assert penalized.success
+
+
+def test_problem_keeps_its_own_copy_of_the_data():
+    X, y = data()
+    problem = LogisticRegression(X, y, standardize=False, intercept=False)
+    before = problem.loss(torch.ones(3, dtype=torch.float64))
+    X[:] = 0
+    assert problem.loss(torch.ones(3, dtype=torch.float64)) == before
+
+
+@pytest.mark.parametrize("bad", ["0.1", None, object(), 1j])
+@pytest.mark.parametrize("name", ["X", "y", "l2"])
+def test_other_kinds_of_input_are_refused_by_name(name, bad):
+    good = {"X": [[1.0], [2.0]], "y": [0, 1], "l2": 0.0}
+    for make in (LogisticRegression, SoftmaxRegression):
+        with pytest.raises(TypeError, match=name):
+            make(**good | {name: bad})
+    with pytest.raises(TypeError, match="max_iter"):
+        LogisticRegression(**good).minimum(max_iter=2.5)
+
+
 def test_columns_are_standardized_and_constant_ones_vanish():
     X, y = data()
     X[:, 1] = 3
@@ -93,12 +123,12 @@ def test_dtype_follows_the_data():
 @pytest.mark.parametrize(
     ("X", "y", "l2", "message"),
     [
-        ([[1.0], [2.0]], [0], 0, "must have shape"),
-        ([1.0, 2.0], [0, 1], 0, "must have shape"),
+        ([[1.0], [2.0]], [0], 0, "y must have shape"),
+        ([1.0, 2.0], [0, 1], 0, "X must have 2 dimensions"),
         ([[np.nan], [2.0]], [0, 1], 0, "finite"),
         ([[1.0], [2.0]], [1, 1], 0, "both"),
         ([[1.0], [2.0]], [1, 2], 0, "classes 0 and 1"),
-        ([[1.0], [2.0]], [0, 1], -1, "l2 must not be negative"),
+        ([[1.0], [2.0]], [0, 1], -1, "l2 must be a finite number at least 0, got -1"),
     ],
 )
 def test_bad_input_is_named(X, y, l2, message):
@@ -244,5 +274,5 @@ def test_softmax_names_bad_weights(softmax):
         softmax.loss(torch.zeros(4, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"\(16,\), got \(2, 16\)"):
         softmax.hessian(torch.zeros(2, 16, dtype=torch.float64))
-    with pytest.raises(ValueError, match="l2 must not be negative"):
+    with pytest.raises(ValueError, match="l2 must be a finite number at least 0, got -1"):
         SoftmaxRegression(*classes(), l2=-1)

@@ -6,10 +6,9 @@ and Further Refinements".
 
 Implemented: the map from weights to schedules and its last-iterate theorem (`theory`), the weights that minimize the bound
 for given gradient norms and the classical bound of any step sizes (`bounds`), refinement for SGD-like and Adam-like
-optimizers (`refinement`), schedulers and a gradient-norm recorder for any torch optimizer (`schedulers`), exact worst cases
-by performance estimation (`worst_case`, needs PEPit), and stacks of training runs that differ in schedule, learning rate and
-seed (`sweeps`, `convex`, `network`, `convolution`, `transformer`). Not implemented: the paper's large runs (ImageNet, RCNN,
-GPT on BookWiki, ...); the recorder and the schedulers are all that such a run needs.
+optimizers (`refinement`), schedulers and a gradient-norm recorder for any torch optimizer (`schedulers`, `recorder`). Not
+implemented: the paper's large runs (ImageNet, RCNN, GPT on BookWiki, ...); the recorder and the schedulers are all that such
+a run needs. What only the chapter's experiments use is in `study`.
 
 =====================  ===================  ===========  ========================================================
 symbol                 name                 shape        meaning
@@ -30,8 +29,9 @@ B2                     `bound_steps`        float        classical last-iterate 
 from __future__ import annotations
 
 from .bounds import bound_steps, bound_weights, optimal_steps, optimal_weights
-from .refinement import refine_schedule, smooth_norms, synthetic_norms
-from .schedulers import ArrayLR, GradNormRecorder, LinearDecayLR, RefinedLR
+from .recorder import GradNormRecorder
+from .refinement import refine_schedule, smooth_norms
+from .schedulers import ArrayLR, LinearDecayLR, RefinedLR
 from .theory import SCHEDULES, last_iterate, later, value_coefficients, weights_to_schedule
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "optimal_weights",
     "refine_schedule",
     "smooth_norms",
-    "synthetic_norms",
     "value_coefficients",
     "weights_to_schedule",
 ]

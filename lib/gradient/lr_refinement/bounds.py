@@ -6,20 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import OptimizeResult, minimize
 
-from .theory import Array, as_distance, as_sequence
+from lib import checks
+
+from .theory import Array, as_sequence
 
 
 def as_norms(G: ArrayLike, floor: float | None = None, least: int = 2) -> Array:
     """Gradient norms: finite and positive, after raising those below `floor` to it; ValueError that names the index."""
     G = as_sequence(G, "G", least)
     if floor is not None:
-        if not (np.isfinite(floor) and floor > 0):
-            raise ValueError(f"floor must be positive and finite, got {floor}")
-        return np.maximum(G, floor)
+        return np.maximum(G, checks.positive("floor", floor))
     if not G.all():
         index = int(np.argmin(G))
         raise ValueError(
-            f"gradient norm 0 at index {index}: its weight would be infinite; "
+            f"G has the norm 0 at index {index}: its weight would be infinite; "
             "if the gradients vanished, refinement does not apply; else give the least norm to count with as floor=..."
         )
     return G
@@ -50,10 +50,17 @@ def optimal_weights(G: ArrayLike, D: float = 1.0) -> Array:
     >>> bound_weights(optimal_weights([1, 1, 1, 1]), [1, 1, 1, 1])
     0.5
     """
-    G, D = as_norms(G), as_distance(D)
+    G, D = as_norms(G), checks.positive("D", D)
     unit = G.min()  # ratios stay in range where G**-2 would not
     relative = (unit / G) ** 2
-    return D / unit * relative / np.sqrt(relative.sum())
+    return _in_range(D / unit * relative / np.sqrt(relative.sum()), "the weights for these G and D")  # (8)
+
+
+def _in_range(values: Array, what: str) -> Array:
+    """Values as they are, or a ValueError where they have overflowed."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{what} leave the range of float64; rescale G or D")
+    return values
 
 
 def bound_weights(w: ArrayLike, G: ArrayLike, D: float = 1.0) -> float:
@@ -76,16 +83,19 @@ def bound_weights(w: ArrayLike, G: ArrayLike, D: float = 1.0) -> float:
     >>> bound_weights([0.5, 0.5, 0.5, 0.5], 1.0)
     0.5
     """
-    w, D = as_sequence(w, "w", least=1), as_distance(D)
+    w, D = as_sequence(w, "w", least=1), checks.positive("D", D)
     G = _matching(G, w)
-    if not w.any():
-        raise ValueError("the weights are all 0")
-    return float((D**2 + np.sum((w * G) ** 2)) / (2 * w.sum()))
+    total = w.sum()
+    if total == 0:
+        raise ValueError("the weights w are all 0")
+    with np.errstate(over="ignore", invalid="ignore"):  # (B1), without squares that leave the range
+        value = D * (D / (2 * total)) + np.sum(w / total * (w * G) * G) / 2
+    return float(_in_range(value, "the bound's terms for these w, G and D"))
 
 
 def _matching(G: ArrayLike, like: Array) -> Array:
     if np.ndim(G) == 0:
-        G = np.full(len(like), G, dtype=np.float64)
+        G = np.full(len(like), checks.number("G", G, low=0))
     G = as_sequence(G, "G", least=1)
     if len(G) != len(like):
         raise ValueError(f"G must have one norm per step: {len(like)} steps, {len(G)} norms")
@@ -121,14 +131,18 @@ def bound_steps(eta: ArrayLike, G: ArrayLike = 1.0, D: float = 1.0) -> float:
     >>> round(bound_steps(np.full(4, 0.5)), 4)
     0.9583
     """
-    eta, D = as_sequence(eta, "eta", least=1), as_distance(D)
+    eta, D = as_sequence(eta, "eta", least=1), checks.positive("D", D)
     G = _matching(G, eta)
     if not eta.any():
-        raise ValueError("the steps are all 0")
+        raise ValueError("the steps eta are all 0")
     if eta[-1] == 0:
         kept = int(np.flatnonzero(eta)[-1]) + 1
         eta, G = np.append(eta[:kept], eta[kept - 1]), G[: kept + 1]
-    return _bound_and_gradient(eta, G, D)[0]
+    L = np.cumsum(eta[::-1])[::-1]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # (B2), without squares that leave the range
+        terms = np.append(eta[:-1] / L[1:], 1.0) * eta * G * G
+        value = D * (D / (2 * L[0])) + terms.sum() / 2
+    return float(_in_range(value, "the bound's terms for these eta, G and D"))
 
 
 def _bound_and_gradient(eta: Array, G: Array, D: float) -> tuple[float, Array]:
@@ -163,7 +177,7 @@ def optimal_steps(G: ArrayLike, D: float = 1.0, max_iter: int = 2000) -> Optimiz
     Raises
     ------
     ValueError
-        As `optimal_weights`.
+        As `optimal_weights`; for max_iter below 1.
 
     Examples
     --------
@@ -172,8 +186,9 @@ def optimal_steps(G: ArrayLike, D: float = 1.0, max_iter: int = 2000) -> Optimiz
     >>> round(float(optimal_steps(np.ones(4)).fun), 3)
     0.782
     """
-    G, D = as_norms(G), as_distance(D)
-    unit = float(np.sqrt(np.mean(G**2)))
+    G, D = as_norms(G), checks.positive("D", D)
+    max_iter = checks.integer("max_iter", max_iter, low=1)
+    unit = float(G.max() * np.sqrt(np.mean((G / G.max()) ** 2)))
     start = np.full(len(G), len(G) ** -0.5)
     options = {"maxcor": 20, "gtol": 1e-10, "ftol": 1e-15, "maxiter": max_iter, "maxfun": 4 * max_iter}
     result = minimize(
@@ -185,10 +200,12 @@ def optimal_steps(G: ArrayLike, D: float = 1.0, max_iter: int = 2000) -> Optimiz
         bounds=[(1e-8, None)] * len(G),
         options=options,
     )
+    with np.errstate(over="ignore"):
+        jac = _in_range(result.jac * unit * unit, "the bound's derivatives for these G and D")
     return OptimizeResult(
-        x=result.x * D / unit,
-        fun=float(result.fun) * D * unit,
-        jac=result.jac * unit**2,
+        x=_in_range(result.x * D / unit, "the steps for these G and D"),
+        fun=float(_in_range(result.fun * D * unit, "the bound's terms for these G and D")),
+        jac=jac,
         nit=result.nit,
         success=bool(result.success),
         message=str(result.message),

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import median_filter
+
+from lib import checks
 
 from .bounds import as_norms
 from .theory import Array, as_sequence, later
 
-#: The paper's synthetic illustration: gradient norms at six points of the run, joined by straight lines.
-SYNTHETIC_KNOTS = (0, 0.003, 0.02, 0.03, 0.1, 1)
-SYNTHETIC_NORMS = {
-    "constant": (1, 1, 1, 1, 1, 1),
-    "large at first": (15, 6, 4, 2, 1, 1),
-    "then rising": (15, 6, 4, 2, 1, 2),
-    "then falling": (15, 6, 4, 2, 1, 0.7),
-}
+#: How the sequence goes on before its first norm, for the median filter: name -> numpy's and scipy's name of it.
+PADDINGS = {"edge": "nearest", "reflect": "mirror"}
 
 
-def smooth_norms(G: ArrayLike, tau: float | None = 0.1) -> Array:
-    """Median-filter a sequence of norms over a share `tau` of the run, as the authors' code does.
+def smooth_norms(G: ArrayLike, tau: float | None = 0.1, start: str = "edge") -> Array:
+    """Median-filter a sequence of norms over a share `tau` of the run, as the authors' code does up to 10 000 steps.
 
     The filter is ``2 floor(tau T / 2) + 1`` wide. At the end the sequence is continued by its mirror image (so that the end
-    of the schedule, where norms often rise, is not flattened), at the start by its first value.
+    of the schedule, where norms often rise, is not flattened), at the start by its first value: that one norm then fills
+    half of the first window and decides how the schedule opens. ``start="reflect"`` mirrors there, too.
+
+    The authors' code resamples every run to 10 000 points, so that its window has 1001 of them; for longer runs, ours
+    scales with the run.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ def smooth_norms(G: ArrayLike, tau: float | None = 0.1) -> Array:
         Non-negative norms, T >= 2.
     tau : float or None
         In (0, 1], the paper's value 0.1; None: no smoothing.
+    start : {"edge", "reflect"}
+        How the sequence goes on before its first norm; the authors' code repeats the edge.
 
     Returns
     -------
@@ -39,7 +41,7 @@ def smooth_norms(G: ArrayLike, tau: float | None = 0.1) -> Array:
     Raises
     ------
     ValueError
-        For norms that are negative or not finite, fewer than two, or tau outside (0, 1].
+        For norms that are negative or not finite, fewer than two, tau outside (0, 1], or another start.
 
     Examples
     --------
@@ -48,17 +50,21 @@ def smooth_norms(G: ArrayLike, tau: float | None = 0.1) -> Array:
     array([1., 1., 1., 1., 1., 1.])
     """
     G = as_sequence(G, "G")
+    mode = PADDINGS[checks.choice("start", start, list(PADDINGS))]
     if tau is None:
-        return G.copy()
-    if not 0 < tau <= 1:
-        raise ValueError(f"tau must be in (0, 1] or None, got {tau}")
-    width = 2 * int(tau * len(G) / 2) + 1
+        return G
+    width = 2 * int(checks.number("tau", tau, above=0, high=1) * len(G) / 2) + 1  # odd, so that the window has a center
     padded = np.pad(G, (0, 2 * width), mode="reflect")
-    return median_filter(padded, width, mode="nearest")[: len(G)]
+    return median_filter(padded, width, mode=mode)[: len(G)]
 
 
 def refine_schedule(
-    G: ArrayLike, power: float = 2, tau: float | None = 0.1, normalize: bool = True, floor: float | None = None
+    G: ArrayLike,
+    power: float = 2,
+    tau: float | None = 0.1,
+    normalize: bool = True,
+    floor: float | None = None,
+    start: str = "edge",
 ) -> Array:
     """Learning rates from recorded gradient norms: weights ``w_t = Ghat_t^-power``, then rates as ``w_t w_{t+1:T}``.
 
@@ -75,6 +81,8 @@ def refine_schedule(
         Divide by the maximum (the peak learning rate is then a factor to tune). Otherwise ``w_t w_{t+1:T} / w_{1:T}``.
     floor : float, optional
         Norms below it count as it. Without it a norm of 0 is refused.
+    start : {"edge", "reflect"}
+        As in `smooth_norms`.
 
     Returns
     -------
@@ -93,49 +101,16 @@ def refine_schedule(
     >>> refine_schedule([2, 1, 1, 2])
     array([0.45, 1.  , 0.2 , 0.  ])
     """
-    if not (np.isfinite(power) and power > 0):
-        raise ValueError(f"power must be positive and finite, got {power}")
-    G = smooth_norms(as_norms(G, floor), tau)
-    unit = 1.0 if not normalize else float(np.exp(np.log(G).mean()))
+    power, normalize = checks.positive("power", power), checks.boolean("normalize", normalize)
+    G = smooth_norms(as_norms(G, floor), tau, start)
+    unit = float(np.exp(np.log(G).mean())) if normalize else 1.0
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        w = (G / unit) ** -float(power)
-        eta = w * later(w / w.sum()) if np.isfinite(w.sum()) else np.full_like(w, np.nan)
+        w = (G / unit) ** -power  # Algorithms 1 and 2
+        eta = w * later(w / w.sum()) if np.isfinite(w.sum()) else np.full_like(w, np.nan)  # (6)
     if not np.isfinite(eta).all() or not eta[:-1].all():
         index = int(np.argmin(G))
         raise ValueError(
-            f"the norms span {G.min():.3g} (index {index}) to {G.max():.3g}: too far apart for weights G**-{power:g}; "
+            f"the norms G span {G.min():.3g} (index {index}) to {G.max():.3g}: too far apart for weights G**-{power:g}; "
             "give the least norm to count with as floor=..."
         )
     return eta / eta.max() if normalize else eta
-
-
-def synthetic_norms(name: str, n_steps: int = 2000, sigma: float = 40.0) -> Array:
-    """A norm curve of the paper's illustration: linear through six knots, then smoothed by a Gaussian of `sigma` samples.
-
-    Parameters
-    ----------
-    name : {"constant", "large at first", "then rising", "then falling"}
-    n_steps : int
-    sigma : float
-
-    Returns
-    -------
-    ndarray, shape (n_steps,)
-
-    Raises
-    ------
-    ValueError
-        For another name, or fewer than two steps.
-
-    Examples
-    --------
-    >>> from lib.gradient.lr_refinement import synthetic_norms
-    >>> synthetic_norms("constant", 3)
-    array([1., 1., 1.])
-    """
-    if name not in SYNTHETIC_NORMS:
-        raise ValueError(f"unknown curve {name!r}; allowed: {', '.join(SYNTHETIC_NORMS)}")
-    if n_steps < 2:
-        raise ValueError(f"n_steps must be at least 2, got {n_steps}")
-    curve = np.interp(np.linspace(0, 1, n_steps), SYNTHETIC_KNOTS, SYNTHETIC_NORMS[name])
-    return gaussian_filter1d(curve, sigma, mode="nearest")

@@ -1,18 +1,19 @@
-"""Schedulers for any torch optimizer, and the recorder of gradient norms that refinement needs."""
+"""Schedulers for any torch optimizer: any factors, linear decay, and the refined schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.hooks import RemovableHandle
+
+from lib import checks
 
 from .refinement import refine_schedule
-from .theory import SCHEDULES, Array, as_sequence
+from .theory import SCHEDULES, as_sequence
 
 
 class ArrayLR(LRScheduler):
@@ -28,13 +29,20 @@ class ArrayLR(LRScheduler):
 
     Raises
     ------
+    TypeError
+        For an optimizer that is none.
     ValueError
-        For factors that are negative or not finite; by `step`, when a run goes past its T steps. (After the T-th optimizer
-        step one more `step` is allowed, as loops call it; the learning rate then stays.)
+        For factors that are negative or not finite; by `step`, when a run goes past its T steps (after the T-th optimizer
+        step one more `step` is allowed, as loops call it; the learning rate then stays); by `load_state_dict`, for the
+        state of another schedule.
 
     Notes
     -----
     Call `step` after every optimizer step. The state is plain numbers and lists: ``torch.load(weights_only=True)`` reads it.
+    To resume, make the scheduler as before, or as ``ArrayLR(optimizer, state["factors"])``, and load the state.
+
+    A group that `add_param_group` adds in the middle starts with the rate it is given, as in torch's own schedulers, and
+    shrinks from there in proportion to the others; added while the factor is 0, its rate counts as its peak.
 
     Examples
     --------
@@ -46,16 +54,48 @@ class ArrayLR(LRScheduler):
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, factors: ArrayLike, last_epoch: int = -1) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {checks.shown(optimizer)}")
         self.factors: list[float] = as_sequence(factors, "factors", least=1).tolist()
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, checks.integer("last_epoch", last_epoch, low=-1))
+
+    def _factor(self, step: int) -> float:
+        return self.factors[min(max(step, 0), len(self.factors) - 1)]
 
     def get_lr(self) -> list[Any]:
         """Learning rate of each group at the current step."""
         n_steps = len(self.factors)
         if self.last_epoch > n_steps:
             raise ValueError(f"the schedule has {n_steps} steps, this is step {self.last_epoch}; make it as long as the run")
-        factor = self.factors[min(self.last_epoch, n_steps - 1)]
+        before = self._factor(self.last_epoch - 1)
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:  # added since the last step
+            group.setdefault("initial_lr", group["lr"] / before if before > 0 else group["lr"])
+            self.base_lrs.append(group["initial_lr"])
+        factor = self._factor(self.last_epoch)
         return [base * factor for base in self.base_lrs]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a saved run stopped; ValueError for the state of another schedule or of other parameter groups."""
+        if not isinstance(state_dict, Mapping) or not {"factors", "last_epoch", "base_lrs"} <= set(state_dict):
+            raise ValueError("state_dict must be what this scheduler's state_dict() gave, with its factors and last_epoch")
+        saved = as_sequence(state_dict["factors"], "factors", least=1)
+        if len(saved) != len(self.factors):
+            raise ValueError(
+                f"the state is that of a schedule of {len(saved)} steps, this one has {len(self.factors)}; "
+                "to go on with the old schedule, make the scheduler as ArrayLR(optimizer, state['factors'])"
+            )
+        apart = np.abs(saved - self.factors)
+        if (apart > 1e-6 * max(self.factors)).any():
+            raise ValueError(
+                f"the state is that of another schedule: at step {apart.argmax()} its factor is {saved[apart.argmax()]:.4g}, "
+                f"here {self.factors[apart.argmax()]:.4g}; to go on with it, make ArrayLR(optimizer, state['factors'])"
+            )
+        if len(state_dict["base_lrs"]) != len(self.optimizer.param_groups):
+            raise ValueError(
+                f"the state has {len(state_dict['base_lrs'])} parameter groups, "
+                f"the optimizer {len(self.optimizer.param_groups)}; add the groups before loading"
+            )
+        super().load_state_dict(state_dict)
 
 
 class LinearDecayLR(ArrayLR):
@@ -85,8 +125,8 @@ class LinearDecayLR(ArrayLR):
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, total_steps: int, warmup_steps: int = 0, last_epoch: int = -1) -> None:
-        if warmup_steps < 0:
-            raise ValueError(f"warmup_steps must not be negative, got {warmup_steps}")
+        total_steps = checks.integer("total_steps", total_steps, low=2)
+        warmup_steps = checks.integer("warmup_steps", warmup_steps, low=0, high=total_steps - 2)
         rising = np.arange(1, warmup_steps + 1) / (warmup_steps + 1)
         super().__init__(optimizer, np.append(rising, SCHEDULES["linear"](total_steps - warmup_steps)), last_epoch)
 
@@ -99,13 +139,13 @@ class RefinedLR(ArrayLR):
     optimizer : torch.optim.Optimizer
     norms : array_like, shape (T,)
         Recorded by `GradNormRecorder` in a run of the same length: l2 for SGD, l1 for Adam.
-    power, tau, floor
-        As in `refine_schedule`: 2 for SGD, 1 for Adam.
+    power, tau, floor, start
+        As in `refine_schedule`: power 2 for SGD, 1 for Adam.
     last_epoch : int
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `refine_schedule`.
 
     Examples
@@ -124,105 +164,8 @@ class RefinedLR(ArrayLR):
         power: float = 2,
         tau: float | None = 0.1,
         floor: float | None = None,
+        start: str = "edge",
         last_epoch: int = -1,
     ) -> None:
-        super().__init__(optimizer, refine_schedule(norms, power, tau, floor=floor), last_epoch)
-
-
-class GradNormRecorder:
-    """Record the norm of the raw gradient at every optimizer step, without changing the run.
-
-    Parameters
-    ----------
-    params : iterable of torch.Tensor
-        Parameters whose gradients count, together, as one vector.
-    norm : {"l2", "l1"}
-        ``"l2"`` for SGD, ``"l1"`` (sum of absolute values) for Adam and its like.
-
-    Attributes
-    ----------
-    norms : ndarray, shape (T,)
-        One per step so far.
-
-    Raises
-    ------
-    ValueError
-        For another norm or no parameters.
-    RuntimeError
-        By a step at which no parameter has a gradient; by `attach` while attached.
-
-    Notes
-    -----
-    The hook runs before the step, so clip, if at all, inside the optimizer, or call `record` yourself before clipping. With
-    mixed precision unscale first. An optimizer that calls a closure (LBFGS) computes its gradients after the hook.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from lib.gradient.lr_refinement import GradNormRecorder
-    >>> p = torch.tensor([3.0, -4.0], requires_grad=True)
-    >>> optimizer = torch.optim.SGD([p], lr=0.1)
-    >>> with GradNormRecorder([p]).attach(optimizer) as recorder:
-    ...     (0.5 * p @ p).backward()
-    ...     optimizer.step()
-    >>> recorder.norms
-    array([5.])
-    """
-
-    def __init__(self, params: Iterable[torch.Tensor], norm: str = "l2") -> None:
-        if norm not in ("l2", "l1"):
-            raise ValueError(f"norm must be 'l2' or 'l1', got {norm!r}")
-        self.params = list(params)
-        if not self.params:
-            raise ValueError("params is empty: there is no gradient to record")
-        self.norm = norm
-        self._norms: list[torch.Tensor] = []
-        self._handle: RemovableHandle | None = None
-
-    def attach(self, optimizer: torch.optim.Optimizer) -> GradNormRecorder:
-        """Record before each of this optimizer's steps, until `detach` or the end of the ``with`` block."""
-        if self._handle is not None:
-            raise RuntimeError("this recorder is attached already; detach it first")
-        self._handle = optimizer.register_step_pre_hook(lambda *_: self.record())
-        return self
-
-    def detach(self) -> None:
-        """Stop recording; what was recorded stays."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def __enter__(self) -> GradNormRecorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.detach()
-
-    @torch.no_grad()
-    def record(self) -> None:
-        """Take the norm of the gradients as they are now."""
-        grads = [p.grad for p in self.params if p.grad is not None]
-        if not grads:
-            raise RuntimeError(f"no parameter has a gradient at step {len(self._norms)}; call backward() before the step")
-        order = 2 if self.norm == "l2" else 1
-        dense = [g.coalesce().values() if g.is_sparse else g for g in grads]
-        parts = torch.stack([torch.linalg.vector_norm(g, order).to(dense[0].device) for g in dense])
-        self._norms.append(torch.linalg.vector_norm(parts, order))  # stays on its device: no wait per step
-
-    @property
-    def norms(self) -> Array:
-        """Norms so far, shape (T,), float64."""
-        if not self._norms:
-            return np.zeros(0)
-        return torch.stack(self._norms).double().cpu().numpy()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: the norm's name and the values so far, as plain numbers."""
-        return {"norm": self.norm, "norms": self.norms.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; ValueError if it holds the other norm."""
-        if state["norm"] != self.norm:
-            raise ValueError(f"the state holds {state['norm']} norms, this recorder takes {self.norm}")
-        device = self.params[0].device
-        self._norms = [torch.tensor(value, dtype=torch.float64, device=device) for value in state["norms"]]
+        norms = as_sequence(norms, "norms")
+        super().__init__(optimizer, refine_schedule(norms, power, tau, floor=floor, start=start), last_epoch)

@@ -8,34 +8,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lib import checks
+
 Array = NDArray[np.float64]
 
 
 def as_sequence(values: ArrayLike, name: str, least: int = 2) -> Array:
-    """A finite, non-negative float64 sequence of at least `least` numbers, or a ValueError that says what is wrong."""
-    if type(values).__module__.startswith("torch"):
-        values = values.detach().cpu()  # type: ignore[union-attr]
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) < least:
+    """A finite, non-negative float64 sequence of at least `least` numbers with a finite sum, or an error that names it."""
+    array = checks.array(name, values, ndim=1, nan=True, inf=True, empty=True).astype(np.float64)  # a copy
+    if len(array) < least:
         raise ValueError(f"{name} must be a sequence of at least {least} numbers, got shape {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array) | (array < 0))
     if len(bad):
         raise ValueError(f"{name} must be finite and not negative, got {array[bad[0]]} at index {bad[0]}")
+    with np.errstate(over="ignore"):
+        if np.isinf(array.sum()):
+            raise ValueError(f"{name} must have a finite sum in float64, its entries go up to {array.max():.3g}")
     return array
-
-
-def as_distance(D: float) -> float:
-    """D as a positive, finite float, or a ValueError."""
-    if not (np.isfinite(D) and D > 0):
-        raise ValueError(f"D must be positive and finite, got {D}")
-    return float(D)
 
 
 def as_weights(w: ArrayLike) -> Array:
     """Weights: non-negative with a positive last one, without which no later weight is left to divide by."""
     w = as_sequence(w, "w")
     if w[-1] == 0:
-        raise ValueError(f"the last weight must be positive, got 0 at index {len(w) - 1}")
+        raise ValueError(f"the last weight of w must be positive, got 0 at index {len(w) - 1}")
     return w
 
 
@@ -77,16 +73,15 @@ def weights_to_schedule(w: ArrayLike) -> Array:
     array([0.75, 0.5 , 0.25, 0.  ])
     """
     w = as_weights(w)
-    # shares keep products of very large or small weights in range
-    shares = w / w.sum()
-    return w * later(shares)
+    shares = w / w.sum()  # keeps products of very large or small weights in range
+    return w * later(shares)  # (6): eta_t = w_t w_{t+1:T} / w_{1:T}
 
 
 def value_coefficients(w: ArrayLike) -> Array:
     """Coefficient of each f(x_t) in the theorem's double sum: ``[-w_1, ..., -w_{T-1}, w_{1:T-1}]`` (T >= 2).
 
     Added up from its definition, sum over t and s < t of w_t (c_s - c_{s-1}) (f(x_t) - f(x_s)) with
-    c_s = w_{1:s} / w_{s+1:T}, so that the telescoping can be checked.
+    c_s = w_{1:s} / w_{s+1:T}, so that the telescoping can be checked (equation 5 of the chapter). Memory grows like T^2.
 
     Parameters
     ----------
@@ -110,8 +105,10 @@ def value_coefficients(w: ArrayLike) -> Array:
     """
     w = as_weights(w)
     c = np.cumsum(w)[:-1] / later(w)[:-1]
+    if not np.isfinite(c).all():
+        raise ValueError("the weights w are too far apart: their ratios leave the range of float64")
     steps = np.diff(c, prepend=0.0)  # c_s - c_{s-1} >= 0, s = 1..T-1
-    pairs = np.tril(np.outer(w, np.append(steps, 0.0)), k=-1)  # row t, column s < t
+    pairs = np.tril(np.outer(w, np.append(steps, 0.0)), k=-1)  # (4): row t, column s < t
     return pairs.sum(axis=1) - pairs.sum(axis=0)
 
 
@@ -148,8 +145,15 @@ def last_iterate(
 
     Raises
     ------
+    TypeError
+        For an oracle or learner that is no function.
     ValueError
-        For weights as in `weights_to_schedule`, or an `x1` that is not finite.
+        For weights as in `weights_to_schedule`, an `x1` that is empty or not finite, or an oracle or learner whose answer
+        has another shape or is not finite (the message names the step).
+
+    Notes
+    -----
+    Both functions get copies: what they write into their arguments changes nothing.
 
     Examples
     --------
@@ -158,30 +162,36 @@ def last_iterate(
     >>> last_iterate(np.sign, [1.0], np.full(4, 0.5)).x[:, 0]
     array([1.   , 0.625, 0.375, 0.25 ])
     """
+    checks.function("oracle", oracle)
     w = as_weights(w)
-    shares = later(w) / w.sum()
-    x = z = np.asarray(x1, dtype=np.float64)
-    if not np.isfinite(x).all():
-        raise ValueError("x1 must be finite")
-    step = learner or (lambda z, g, t: z - w[t] * g)
+    x = z = checks.array("x1", x1).astype(np.float64)
+    if x.ndim == 0:
+        raise ValueError("x1 must have shape (..., d), got a single number")
+    step = (lambda z, g, t: z - w[t] * g) if learner is None else checks.function("learner", learner)
+    shares = later(w / w.sum())
     xs, zs, gs = [], [], []
     for t in range(len(w)):
-        g = oracle(x)
+        g = _answer("oracle", oracle(x.copy()), x, t)
         xs.append(x)
         zs.append(z)
         gs.append(g)
-        following = step(z, g, t)
-        x = x + shares[t] * (following - z)
+        following = _answer("learner", step(z.copy(), g.copy(), t), x, t)
+        x = x + shares[t] * (following - z)  # (1)
         z = following
     return Trajectory(np.array(xs), np.array(zs), np.array(gs))
 
 
+def _answer(name: str, value: ArrayLike, like: Array, t: int) -> Array:
+    array = np.array(value, dtype=np.float64)  # a copy: the function may use its memory again
+    if array.shape != like.shape:
+        raise ValueError(f"the {name} must answer with shape {like.shape}, got {array.shape} at step {t}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"the {name}'s answer at step {t} is not finite")
+    return array
+
+
 def _steps(n_steps: int) -> Array:
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer):
-        raise TypeError(f"the number of steps must be an integer, got {n_steps!r}")
-    if n_steps < 2:
-        raise ValueError(f"the number of steps must be at least 2, got {n_steps}")
-    return np.arange(n_steps, dtype=np.float64)
+    return np.arange(checks.integer("n_steps", n_steps, low=2), dtype=np.float64)
 
 
 def _flat(n_steps: int) -> Array:
@@ -189,7 +199,7 @@ def _flat(n_steps: int) -> Array:
 
 
 def _linear(n_steps: int) -> Array:
-    return 1 - (_steps(n_steps) + 1) / n_steps
+    return 1 - (_steps(n_steps) + 1) / n_steps  # (7): 1 - t/T, t from 1
 
 
 def _cosine(n_steps: int) -> Array:

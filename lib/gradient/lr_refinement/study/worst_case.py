@@ -7,7 +7,9 @@ from typing import Any
 from numpy.typing import ArrayLike
 from scipy.optimize import OptimizeResult, minimize_scalar
 
-from .theory import as_sequence
+from lib import checks
+
+from ..theory import as_sequence
 
 
 def _pepit() -> tuple[Any, Any]:
@@ -43,7 +45,7 @@ def worst_case(eta: ArrayLike) -> float:
 
     Examples
     --------
-    >>> from lib.gradient.lr_refinement.worst_case import worst_case
+    >>> from lib.gradient.lr_refinement.study import worst_case
     >>> round(worst_case([0.5 * r for r in (0.75, 0.5, 0.25, 0)]), 3)
     0.5
     """
@@ -83,15 +85,21 @@ def best_worst_case(factors: ArrayLike, bracket: tuple[float, float] = (0.3, 1.3
     Examples
     --------
     >>> from lib.gradient.lr_refinement import SCHEDULES
-    >>> from lib.gradient.lr_refinement.worst_case import best_worst_case
+    >>> from lib.gradient.lr_refinement.study import best_worst_case
     >>> round(float(best_worst_case(SCHEDULES["linear"](4)).fun), 2)
     1.0
     """
     factors = as_sequence(factors, "factors")
+    tolerance = checks.positive("tolerance", tolerance)
+    low, high = (checks.positive("bracket", end) for end in bracket)
+    if not low < high:
+        raise ValueError(f"bracket must be a lower and a higher scale, got {bracket}")
+    if not factors[:-1].any():
+        raise ValueError("factors must not all be 0 before the last one")
     root = len(factors) ** 0.5
     return minimize_scalar(
         lambda scale: root * worst_case(scale / root * factors),
-        bounds=bracket,
+        bounds=(low, high),
         method="bounded",
         options={"xatol": tolerance},
     )

@@ -11,8 +11,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
-from .schedulers import ArrayLR, GradNormRecorder
-from .theory import Array
+from lib import checks
+
+from ..recorder import GradNormRecorder
+from ..schedulers import ArrayLR
+from ..theory import Array, as_sequence
 
 
 def shipped_text(rng: np.random.Generator) -> tuple[Tensor, str]:
@@ -24,11 +27,12 @@ def shipped_text(rng: np.random.Generator) -> tuple[Tensor, str]:
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.gradient.lr_refinement.transformer import shipped_text
+    >>> from lib.gradient.lr_refinement.study import shipped_text
     >>> text, alphabet = shipped_text(np.random.default_rng(0))
     >>> len(text), len(alphabet)
     (352132, 39)
     """
+    rng = checks.generator("rng", rng)
     names = [unicodedata.ucd_3_2_0.name(chr(code), "") for code in range(0x110000)]
     names = [name for name in names if name and not name.startswith(("CJK ", "HANGUL SYLLABLE"))]
     text = "".join(names[i] + "\n" for i in rng.permutation(len(names)))
@@ -67,13 +71,18 @@ class CharTransformer(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from lib.gradient.lr_refinement.transformer import CharTransformer
+    >>> from lib.gradient.lr_refinement.study import CharTransformer
     >>> CharTransformer(39)(torch.zeros(2, 48, dtype=torch.long)).shape
     torch.Size([2, 48, 39])
     """
 
     def __init__(self, n_tokens: int, context: int = 48, width: int = 48, n_layers: int = 2, heads: int = 4) -> None:
         super().__init__()
+        n_tokens, context = checks.integer("n_tokens", n_tokens, low=2), checks.integer("context", context, low=1)
+        width, heads = checks.integer("width", width, low=1), checks.integer("heads", heads, low=1)
+        n_layers = checks.integer("n_layers", n_layers, low=1)
+        if width % heads:
+            raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
         self.tokens, self.places = nn.Embedding(n_tokens, width), nn.Embedding(context, width)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(n_layers)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, n_tokens)
@@ -119,12 +128,14 @@ def train_transformer(
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.gradient.lr_refinement.transformer import shipped_text, train_transformer
+    >>> from lib.gradient.lr_refinement.study import shipped_text, train_transformer
     >>> text, alphabet = shipped_text(np.random.default_rng(0))
     >>> train_transformer(text, len(alphabet), [1.0, 0.5], lr=0.01, seed=0).norms.shape
     (2,)
     """
-    factors = np.asarray(factors, dtype=np.float64)
+    factors, lr = as_sequence(factors, "factors", least=1), checks.positive("lr", lr)
+    seed, batch_size = checks.integer("seed", seed, low=0), checks.integer("batch_size", batch_size, low=1)
+    context, n_tokens = checks.integer("context", context, low=1), checks.integer("n_tokens", n_tokens, low=2)
     cut = len(text) * 9 // 10
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
-from .theory import Array
+from lib import checks
+
+from ..theory import Array
 
 
 class MaxAffine:
@@ -15,7 +17,7 @@ class MaxAffine:
     ----------
     n_problems, dim, pieces : int
         At least 1, 1 and 2.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
 
     Attributes
     ----------
@@ -30,15 +32,15 @@ class MaxAffine:
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.gradient.lr_refinement.max_affine import MaxAffine
+    >>> from lib.gradient.lr_refinement.study import MaxAffine
     >>> problems = MaxAffine(3, dim=2, pieces=4, rng=np.random.default_rng(0))
     >>> problems.value(np.zeros((3, 2))).shape
     (3,)
     """
 
     def __init__(self, n_problems: int, dim: int, pieces: int, rng: np.random.Generator) -> None:
-        if n_problems < 1 or dim < 1 or pieces < 2:
-            raise ValueError(f"n_problems and dim must be at least 1 and pieces 2, got {n_problems}, {dim}, {pieces}")
+        n_problems, dim = checks.integer("n_problems", n_problems, low=1), checks.integer("dim", dim, low=1)
+        pieces, rng = checks.integer("pieces", pieces, low=2), checks.generator("rng", rng)
         slopes = rng.normal(size=(n_problems, pieces, dim))
         self.slopes = slopes - slopes.mean(axis=1, keepdims=True)
         self.offsets = rng.normal(size=(n_problems, pieces))

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib import checks
+
+from ..theory import Array
 from .sweeps import Task
-from .theory import Array
 
 
 def _package() -> Any:
@@ -39,10 +41,20 @@ def train_schedule_free(task: Task, rates: Sequence[float], kind: str = "sgd", *
     ImportError
         If the package schedulefree is missing.
     ValueError
-        For another kind.
+        For another kind, or rates that are not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.gradient.lr_refinement.study import logistic_task, train_schedule_free
+    >>> from lib.problems.logistic import LogisticRegression
+    >>> problem = LogisticRegression([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
+    >>> task = logistic_task(problem, 2, 2, [np.random.default_rng(0)])
+    >>> train_schedule_free(task, [0.1, 1.0])["loss"].shape
+    (1, 2)
     """
-    if kind not in ("sgd", "adamw"):
-        raise ValueError(f"kind must be 'sgd' or 'adamw', got {kind!r}")
+    checks.choice("kind", kind, ["sgd", "adamw"])
+    rates = checks.array("rates", rates, ndim=1, above=0).tolist()
     package = _package()
     make = package.SGDScheduleFree if kind == "sgd" else package.AdamWScheduleFree
     parts = []

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lib import checks
+
 from .sweeps import Task, minibatch_rows
 
 #: Hidden widths of the network; inputs and classes come from the data.
 HIDDEN = (64, 64)
-
-#: A network as a function of a stack of parameters and of inputs, see `network_logits`.
-Logits = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
@@ -29,12 +28,12 @@ def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.gradient.lr_refinement.network import prepare_images
+    >>> from lib.gradient.lr_refinement.study import prepare_images
     >>> prepare_images(np.full((2, 28, 28), 255, dtype=np.uint8), pixels=20).shape
     torch.Size([2, 400])
     """
-    if pixels not in (14, 20, 28):
-        raise ValueError(f"pixels must be 14, 20 or 28, got {pixels}")
+    images = checks.array("images", images, shape=(None, 28, 28), low=0, high=255).astype(np.uint8)
+    checks.choice("pixels", pixels, [14, 20, 28])
     if pixels == 14:
         small = images.reshape(-1, 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.int64)
         return torch.from_numpy(small).flatten(1).double().div_(4 * 255)
@@ -46,7 +45,17 @@ def prepare_images(images: np.ndarray, pixels: int = 28) -> Tensor:
 def image_sets(
     load: Callable[[Literal["train", "test"]], tuple[np.ndarray, np.ndarray]], pixels: int = 28
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Images and classes of ``"train"`` and ``"test"``, from `lib.data.mnist` or a set like it, see `prepare_images`."""
+    """Images and classes of ``"train"`` and ``"test"``, from `lib.data.mnist` or a set like it, see `prepare_images`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.gradient.lr_refinement.study import image_sets
+    >>> image_sets(lambda split: (np.zeros((2, 28, 28), dtype=np.uint8), np.array([0, 1])), pixels=14)["train"][0].shape
+    torch.Size([2, 196])
+    """
+    checks.function("load", load)
+    checks.choice("pixels", pixels, [14, 20, 28])
     sets = {split: load(split) for split in ("train", "test")}
     return {
         split: (prepare_images(images, pixels), torch.from_numpy(labels.astype(np.int64)))
@@ -79,27 +88,25 @@ def network_logits(params: Sequence[Tensor], x: Tensor) -> Tensor:
     return x @ params[-2] + params[-1]
 
 
-def network_losses(params: Sequence[Tensor], x: Tensor, y: Tensor, logits: Logits = network_logits) -> Tensor:
+def network_losses(params: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy of every run, shape (S, R), for classes y of shape (S or 1, B)."""
-    outputs = logits(params, x)
+    outputs = network_logits(params, x)
     classes = y[:, None].expand(outputs.shape[:3])
     return cross_entropy(outputs.flatten(0, 2), classes.flatten(), reduction="none").view(classes.shape).mean(2)
 
 
-def network_gradients(params: Sequence[Tensor], x: Tensor, y: Tensor, logits: Logits = network_logits) -> tuple[Tensor, ...]:
+def network_gradients(params: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """Gradient of each run's own loss, like `params`."""
     leaves = [p.detach().requires_grad_() for p in params]
-    return torch.autograd.grad(network_losses(leaves, x, y, logits).sum(), leaves)
+    return torch.autograd.grad(network_losses(leaves, x, y).sum(), leaves)
 
 
 @torch.no_grad()
-def evaluate_networks(
-    params: Sequence[Tensor], x: Tensor, y: Tensor, chunk: int = 1000, logits: Logits = network_logits
-) -> tuple[Tensor, Tensor]:
+def evaluate_networks(params: Sequence[Tensor], x: Tensor, y: Tensor, chunk: int = 1000) -> tuple[Tensor, Tensor]:
     """Loss and error rate of every run over a data set, each of shape (S, R)."""
     loss = error = torch.zeros(params[0].shape[:2], dtype=params[0].dtype)
     for part in torch.arange(len(x)).split(chunk):
-        outputs = logits(params, x[part][None, None])
+        outputs = network_logits(params, x[part][None, None])
         classes = y[part].expand(outputs.shape[:3])
         each = cross_entropy(outputs.flatten(0, 2), classes.flatten(), reduction="none").view(classes.shape)
         loss = loss + each.sum(2)
@@ -126,10 +133,11 @@ def network_task(
     rngs: Sequence[np.random.Generator],
     batch_size: int = 64,
     n_scored: int = 5000,
-    start: Callable[[int, Sequence[np.random.Generator]], list[Tensor]] = start_networks,
-    logits: Logits = network_logits,
 ) -> Task:
-    """A stack that trains one network per generator: scores are training ``"loss"`` and test ``"error"``, of `n_scored` images.
+    """A stack that trains one network per generator; the scores are of `n_scored` images.
+
+    ``"loss"`` is that of training images, ``"held_out"`` that of test images (with few passes over the data an estimate of
+    what the steps minimize), ``"error"`` their error rate.
 
     Parameters
     ----------
@@ -139,18 +147,28 @@ def network_task(
     rngs : sequence of numpy.random.Generator
         One per seed; each draws its initialization, then its minibatches.
     batch_size, n_scored : int
-    start, logits : callables
-        The network: the ReLU network above, or that of `convolution`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from lib.gradient.lr_refinement.study import network_task
+    >>> images = torch.zeros(8, 4, dtype=torch.float64), torch.arange(8)
+    >>> network_task(images, images, 3, [np.random.default_rng(0)], batch_size=2).n_steps
+    3
     """
     x, y = train
-    params0 = start(x.shape[1], rngs)
+    n_steps, n_scored = checks.integer("n_steps", n_steps, low=1), checks.integer("n_scored", n_scored, low=1)
+    batch_size = checks.integer("batch_size", batch_size, low=1, high=len(x))
+    params0 = start_networks(x.shape[1], rngs)
     rows = torch.stack([minibatch_rows(len(x), batch_size, n_steps, rng) for rng in rngs], dim=1)
 
     def gradient(t: int, params: list[Tensor]) -> tuple[Tensor, ...]:
-        return network_gradients(params, x[rows[t]][:, None], y[rows[t]], logits)
+        return network_gradients(params, x[rows[t]][:, None], y[rows[t]])
 
     def scores(params: list[Tensor]) -> dict[str, Tensor]:
-        loss, _ = evaluate_networks(params, x[:n_scored], y[:n_scored], logits=logits)
-        return {"loss": loss, "error": evaluate_networks(params, test[0][:n_scored], test[1][:n_scored], logits=logits)[1]}
+        loss, _ = evaluate_networks(params, x[:n_scored], y[:n_scored])
+        held_out, error = evaluate_networks(params, test[0][:n_scored], test[1][:n_scored])
+        return {"loss": loss, "held_out": held_out, "error": error}
 
     return Task(gradient, params0, scores, n_steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lib import data
+from lib import checks, data
 from lib.problems.logistic import LogisticRegression, SoftmaxRegression
 
 
@@ -24,10 +24,12 @@ def keel_problem(name: str) -> LogisticRegression | SoftmaxRegression:
 
     Examples
     --------
-    >>> from lib.gradient.lr_refinement.convex import keel_problem
+    >>> from lib.gradient.lr_refinement.study import keel_problem
     >>> keel_problem("vehicle (4)").dim
     76
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text, got {checks.shown(name)}")
     match = re.fullmatch(r"(\S+) \((\d+)\)", name)
     if not match:
         return LogisticRegression(*data.keel(name))
@@ -42,10 +44,10 @@ def batch_rows(n: int, epoch_steps: int, least: int = 16) -> int:
 
     Examples
     --------
-    >>> from lib.gradient.lr_refinement.convex import batch_rows
+    >>> from lib.gradient.lr_refinement.study import batch_rows
     >>> batch_rows(846, 150), batch_rows(6435, 150)
     (16, 43)
     """
-    if n < 1 or epoch_steps < 1 or least < 1:
-        raise ValueError(f"n, epoch_steps and least must be positive, got {n}, {epoch_steps}, {least}")
+    n, least = checks.integer("n", n, low=1), checks.integer("least", least, low=1)
+    epoch_steps = checks.integer("epoch_steps", epoch_steps, low=1)
     return min(n, max(least, -(-n // epoch_steps)))
