@@ -14,10 +14,13 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
-PIP := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check
+TORCH = $$(grep '^torch==' requirements.lock)
+# torch alone comes from its own index, so that nothing else can.
+PIP_TORCH = $(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) $(TORCH))
 NBVAL := $(PY) -m pytest -p tests.conftest --nbval --nbval-current-env --nbval-cell-timeout=120 -n 2 -q
 
-.PHONY: help env book html serve test lint unit nbval reproduce refresh record carry mutants personalities bench new stamp lock test-newest test-oldest clean
+.PHONY: help env book pdf epub html serve test lint unit nbval reproduce refresh record carry mutants personalities bench new stamp lock test-newest test-oldest clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +28,7 @@ help: ## List the commands
 env: $(VENV)/ready ## Make the environment of requirements.lock in .venv
 $(VENV)/ready: requirements.lock
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP_TORCH)
 	$(PIP) -r requirements.lock
 	$(PIP) --no-deps --editable .
 	touch $@
@@ -33,6 +37,14 @@ book: env ## Build the book from the stored, validated outputs into _build/html
 	$(PY) -m tools.pages
 	$(VENV)/bin/jupyter-book build . --warningiserror --nitpick --keep-going --quiet
 	@echo "The book: _build/html/index.html (search needs a server: make serve)"
+
+pdf: env ## The book as one PDF: _build/optimization-executed.pdf (needs Chromium)
+	$(PY) -m tools.pages
+	$(PY) -m tools.editions pdf
+
+epub: env ## The book as an EPUB: _build/optimization-executed.epub
+	$(PY) -m tools.pages
+	$(PY) -m tools.editions epub
 
 serve: book ## Show the book on http://localhost:8000
 	$(PY) -m http.server --directory _build/html 8000
@@ -91,11 +103,12 @@ test-oldest: ## Unit and smoke tests with the oldest allowed dependencies (torch
 .PHONY: floating
 floating:
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PIP) $$(grep '^torch==' requirements.lock) uv
+	$(PIP_TORCH)
+	$(PIP) $(TORCH) uv
 	$(PY) -m tools.lock --resolve $(RESOLVE) > $(VENV)/requirements.txt
 	$(PIP) -r $(VENV)/requirements.txt
 	$(PIP) --no-deps --editable .
 	$(PY) -m pytest -n 2 -q -m "not network" --deselect tests/book/test_environment.py --ignore tests/book/test_html.py --ignore tests/book/test_browser.py
 
 clean: ## Remove what is built
-	rm -rf _build _static/mathjax book/_generated book/gallery.md book/api.md book/data.md book/costs.md
+	rm -rf _build _static/mathjax book/_generated book/api book/gallery.md book/api.md book/data.md book/costs.md
