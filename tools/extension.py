@@ -37,7 +37,7 @@ def label_cells(soup: BeautifulSoup) -> None:
         headings = [cell.get_text(" ", strip=True) for cell in table.select("thead tr:last-child th")]
         if not headings:
             continue
-        table["class"] = [*table.get("class", []), "labeled"]
+        table["class"] = f"{' '.join(table.get_attribute_list('class', ''))} labeled".strip()  # type: ignore[arg-type]
         for line in table.select("tbody tr"):
             for heading, cell in zip(headings, line.find_all(["td", "th"], recursive=False), strict=False):
                 if heading:

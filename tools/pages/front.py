@@ -73,8 +73,8 @@ HEADLINE = """\
 <div class="headline">
 <p><strong>{reproduced}</strong> of <strong>{claims}</strong> claims that the papers make are reproduced.</p>
 <p>{claim}</p>
-<p class="aside">Counted apart, because they are not the papers' claims: {checks} checks of identities and theorems ({check}) and
-{findings} findings of our own ({found}). <a href="scoreboard.html">Each of them, with its numbers.</a></p>
+<p class="aside">Counted apart, because they are not the papers' claims: {checks} checks of identities and theorems ({check})
+and {findings} findings of our own ({found}). <a href="scoreboard.html">Each of them, with its numbers.</a></p>
 </div>
 """
 
