@@ -52,12 +52,28 @@ def improve(body: str) -> str:
     return str(soup)
 
 
+def needed(scripts: list[Any]) -> list[Any]:
+    """A page's scripts, each once, without Thebe's, which nothing here uses.
+
+    The theme and Sphinx both ask for MathJax, and two copies of it or of Thebe's constants end in errors.
+    """
+    kept: dict[str, Any] = {}
+    for script in scripts:
+        name = str(getattr(script, "filename", script) or "").partition("?")[0]
+        body = str(getattr(script, "attributes", {}).get("body") or "")
+        if "thebe" not in (name + body).lower():
+            kept.setdefault(name + body, script)
+    return list(kept.values())
+
+
 def _on_page(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    if "script_files" in context:
+        context["script_files"] = needed(context["script_files"])
     if context.get("body") and ("<table" in context["body"] or "cell_output" in context["body"]):
         context["body"] = improve(context["body"])
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this."""
-    app.connect("html-page-context", _on_page)
+    app.connect("html-page-context", _on_page, priority=900)  # after the theme
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-import tomllib
+import types
 
 import pytest
 
 from lib import papers
 from tests.conftest import ROOT
-from tools import lock
+from tools import lock, notebooks
 
-pytestmark = [pytest.mark.book, pytest.mark.slow, pytest.mark.network]
+network = [pytest.mark.book, pytest.mark.slow, pytest.mark.network]
 
 #: Runs a notebook's code cells in order, as a bare kernel would, with some parameters replaced.
 RUNNER = """
-import json, sys
-import matplotlib
-matplotlib.use("agg")
+import json, os, sys
+os.environ["MPLBACKEND"] = "agg"
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 for cell in json.load(open(sys.argv[1]))["cells"]:
@@ -66,21 +66,91 @@ def chapter_runs(folder, python, slug):
     assert f"ran with {folder}" in out
 
 
+def mark(function):
+    for one in network:
+        function = one(function)
+    return function
+
+
+@mark
 def test_install_leaves_torch_and_numpy_alone(clean):
     _, python, before = clean
     assert versions(python) == before
 
 
+@mark
 def test_a_chapter_runs_with_only_the_runtime_dependencies(clean):
     folder, python, _ = clean
-    chapter_runs(folder, python, "sor_bandit")
+    slug = next(slug for slug in papers.slugs() if not papers.sheet(slug).needs)
+    chapter_runs(folder, python, slug)
 
 
-def test_every_chapter_runs_with_what_its_bootstrap_installs(clean):
+@mark
+@pytest.mark.parametrize("slug", papers.slugs())
+def test_every_chapter_runs_with_what_its_bootstrap_installs(clean, slug):
     folder, python, before = clean
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    run(python, "-m", "pip", "install", "-q", *project["optional-dependencies"]["chapters"])
-    assert versions(python) == before
-    for slug in papers.slugs():
-        if slug != "sor_bandit":
-            chapter_runs(folder, python, slug)
+    if papers.sheet(slug).needs:
+        run(python, "-m", "pip", "install", "-q", f"{lock.DISTRIBUTION}[{slug}] @ git+file://localhost{ROOT}", cwd=folder)
+        assert versions(python) == before
+    chapter_runs(folder, python, slug)
+
+
+# ---- the bootstrap itself, without a network
+
+
+class Shell:
+    """Runs a bootstrap cell with pip replaced by a function, as if the package were not installed."""
+
+    def __init__(self, monkeypatch, url, after=None):
+        self.commands, self.after = [], after or {}
+        self.source = notebooks.BOOTSTRAP.format(url=url, ref="main", slug="cbo")
+        real, real_modules = importlib.metadata.version, importlib.metadata.packages_distributions
+
+        def version(name):
+            if name == lock.DISTRIBUTION:
+                raise importlib.metadata.PackageNotFoundError(name)
+            if name == "loaded-package":
+                return self.after.get(name, "1.0") if self.commands else "1.0"
+            return real(name)
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
+        monkeypatch.setattr(
+            importlib.metadata, "packages_distributions", lambda: {**real_modules(), "loaded_package": ["loaded-package"]}
+        )
+        monkeypatch.setitem(sys.modules, "loaded_package", types.ModuleType("loaded_package"))
+
+    def run(self):
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        code = TransformerManager().transform_cell(self.source)
+        shell = types.SimpleNamespace(run_line_magic=lambda name, line: self.commands.append(f"%{name} {line}"))
+        exec(code, {"get_ipython": lambda: shell})
+        return self.commands
+
+
+def test_bootstrap_installs_the_chapters_extra_only(monkeypatch, capsys):
+    (command,) = Shell(monkeypatch, "https://github.com/someone/book").run()
+    assert command == '%pip install -q "optimization-executed[cbo] @ git+https://github.com/someone/book@main"'
+    assert "estart" not in capsys.readouterr().out
+
+
+def test_bootstrap_asks_for_a_restart_when_a_loaded_package_changed(monkeypatch, capsys):
+    Shell(monkeypatch, "https://github.com/someone/book", after={"loaded-package": "2.0"}).run()
+    out = capsys.readouterr().out
+    assert "estart the runtime" in out
+    assert "loaded-package" in out
+
+
+def test_bootstrap_refuses_the_placeholder_address(monkeypatch):
+    shell = Shell(monkeypatch, "https://github.com/OWNER/REPO")
+    with pytest.raises(RuntimeError, match="names no repository"):
+        shell.run()
+    assert shell.commands == []
+
+
+def test_bootstrap_does_nothing_where_the_package_is_installed():
+    source = notebooks.BOOTSTRAP.format(url="https://github.com/OWNER/REPO", ref="main", slug="cbo")
+    assert "except" in source
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    exec(TransformerManager().transform_cell(source), {})
