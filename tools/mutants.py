@@ -202,8 +202,8 @@ def numbered_lines(text: str, tree: ast.Module) -> set[int]:
 class Tests:
     """A paper's own tests, run in copies of the project by processes forked from this one."""
 
-    def __init__(self, folder: Path, files: list[str], marks: str, jobs: int) -> None:
-        self.files, self.marks = files, marks
+    def __init__(self, folder: Path, files: list[str], selection: list[str], jobs: int) -> None:
+        self.arguments = ["-x", "-q", "-p", "no:cacheprovider", *selection, *files]
         self.copies = [folder / f"copy-{k}" for k in range(jobs)]
         for copy in self.copies:
             copy.mkdir()
@@ -236,7 +236,7 @@ class Tests:
             importlib.invalidate_caches()
             import pytest
 
-            status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", self.marks, *self.files]))
+            status = int(pytest.main(self.arguments))
             loaded = [name for name in sys.modules if name.split(".")[0] in _HEAVY]
             (copy / "loaded").write_text(json.dumps(loaded))
         finally:
@@ -325,6 +325,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="at most so many changes, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("-m", dest="marks", default="not network", help="tests to run, as pytest's -m (default: not network)")
+    parser.add_argument("-k", dest="names", default="", help="tests to run, as pytest's -k (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="tests at a time (default 2)")
     options = parser.parse_args(argv)
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -341,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
             kept = set(random.Random(options.seed).sample(range(len(chosen)), options.sample))
             chosen = [mutant for k, mutant in enumerate(chosen) if k in kept]
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-            tests = Tests(Path(folder), files, options.marks, options.jobs)
+            tests = Tests(Path(folder), files, ["-m", options.marks, "-k", options.names], options.jobs)
             clean_s = tests.clean_time()
             print(f"{len(chosen)} changes; the tests take {clean_s:.1f} s", flush=True)
             survivors = []
