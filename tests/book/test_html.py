@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -9,11 +10,12 @@ from urllib.parse import unquote, urlparse
 import pytest
 from bs4 import BeautifulSoup
 
-from lib import papers
+from lib import papers, scoreboard
 from tests.conftest import ROOT
 from tools import notebooks
+from tools.pages import front
 
-HTML = ROOT / "_build" / "html"
+HTML = Path(os.environ.get("BOOK_HTML", ROOT / "_build" / "html"))  # another built book can be tested, too
 pytestmark = [
     pytest.mark.book,
     pytest.mark.skipif(not (HTML / "index.html").is_file(), reason="the book is not built: make book"),
@@ -86,10 +88,100 @@ def test_mathjax_is_served_with_its_fonts():
     assert len(list((folder / "output" / "chtml" / "fonts" / "woff-v2").glob("*.woff"))) >= 20
 
 
-def test_gallery_shows_every_chapter():
-    text = (HTML / "book" / "gallery.html").read_text(encoding="utf-8")
-    for slug, part in papers.slugs().items():
-        assert f"{part}/{slug}.html" in text
+def parsed(name):
+    return BeautifulSoup((HTML / "book" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.mark.parametrize("name", ["gallery", "intro"])
+def test_each_chapter_has_a_card_that_leads_to_it(name):
+    cards = parsed(name).select(".cards .sd-card")
+    assert len(cards) == len(papers.slugs())
+    for card, (slug, part) in zip(cards, papers.slugs().items(), strict=True):
+        assert card.select_one("a.sd-stretched-link")["href"].partition("#")[0] == f"{part}/{slug}.html"
+        assert papers.heading(slug).split(":")[0] in card.get_text()
+        assert card.select_one("img")["alt"]
+
+
+def test_front_page_opens_with_a_sentence_and_three_buttons():
+    article = parsed("intro").select_one("article")
+    assert len(article.select("h1")) == 1
+    assert len(article.select_one("p.lead").get_text().split()) < 40
+    first, colab, board = (button["href"] for button in article.select(".buttons a.sd-btn"))
+    slug, part = next(iter(papers.slugs().items()))
+    assert first.startswith(f"{part}/{slug}.html")
+    assert colab.startswith("https://colab.research.google.com/github/")
+    assert board.startswith("scoreboard.html")
+
+
+def test_front_page_counts_the_papers_own_claims_apart():
+    article = parsed("intro").select_one("article")
+    reproduced, claims = scoreboard.headline()
+    told = article.select_one(".headline p").get_text()
+    assert told == f"{reproduced} of {claims} claims that the papers make are reproduced."
+    for card, slug in zip(article.select(".cards .sd-card"), papers.slugs(), strict=True):
+        pills = [pill.get_text() for pill in card.select(".pill")]
+        assert set(pills) == {word for word, count in scoreboard.counts()[slug]["claim"].items() if count}, slug
+
+
+def test_front_page_lists_the_papers_to_come():
+    text = parsed("intro").select_one("article").get_text()
+    titles = [title for part in front.planned().values() for title in part.values()]
+    assert len(titles) == 28 - len(papers.slugs())
+    for title in titles:
+        assert title.replace("'", "\u2019").split(":")[0] in text.replace("'", "\u2019")
+
+
+def test_each_page_of_the_api_is_small_and_in_the_contents():
+    pages = sorted((HTML / "book" / "api").rglob("*.html"))
+    names = {path.stem for path in pages}
+    assert set(papers.slugs()) <= names
+    assert {"claims", "data", "figures"} <= names
+    listed = {link["href"].rpartition("/")[2] for link in parsed("api").select(".bd-sidebar-primary a[href]")}
+    assert {path.name for path in pages} <= listed
+    for path in pages:
+        assert path.stat().st_size < 1_000_000, path.name
+
+
+def test_costs_name_chapters_and_show_how_cost_grows():
+    article = parsed("costs").select_one("article")
+    assert [cell.get_text() for cell in article.select("td") if cell.get_text().strip() in papers.slugs()] == []
+    assert article.select_one("figure img") is not None
+
+
+def test_hashes_are_folded():
+    hashes = [code for code in parsed("data").select("article code") if re.fullmatch(r"[0-9a-f]{64}", code.get_text())]
+    assert hashes
+    assert all(code.find_parent("details") is not None for code in hashes)
+
+
+def test_each_reference_has_a_link():
+    entries = parsed("bibliography").select("div.citation")
+    assert len(entries) >= 15
+    for entry in entries:
+        assert entry.select_one("a.external[href^=http]") is not None, entry.get_text()[:80]
+
+
+def test_scripts_are_loaded_once(page):
+    _, soup = page
+    sources = [tag["src"].partition("?")[0] for tag in soup.find_all("script", src=True)]
+    assert len(sources) == len(set(sources))
+    assert not [source for source in sources if "thebe" in source]
+
+
+def test_captions_stand_with_their_figures(page):
+    _, soup = page
+    for strong in soup.select("article p > strong:first-child"):
+        if re.match(r"Figure \d+\.$", strong.get_text()):
+            assert strong.find_parent("figcaption") is not None, strong.parent.get_text()[:60]
+
+
+def test_table_cells_know_their_headings(page):
+    _, soup = page
+    for table in soup.select("article table"):
+        headings = [cell.get_text(" ", strip=True) for cell in table.select("thead tr:last-child th")]
+        for line in table.select("tbody tr") if any(headings) else []:
+            cells = line.find_all(["td", "th"], recursive=False)
+            assert [cell.get("data-label", "") for cell in cells] == headings[: len(cells)]
 
 
 def test_scoreboard_shows_every_claim():
