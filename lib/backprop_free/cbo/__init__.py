@@ -6,8 +6,8 @@ Official code (MATLAB): https://github.com/KonstantinRiedl/CBOGlobalConvergenceA
 
 Implemented: consensus-based optimization (isotropic and anisotropic noise; also with the published code's order of drift
 and noise) and consensus hopping, many runs at once; the minimizing-movement scheme, gradient descent and annealed Langevin
-dynamics; mean-field consensus, smoothed energy and its gradient by quadrature; each error of the theorem alone; CBO as a
-`torch.optim.Optimizer`; a race against CMA-ES and restarts, and CBXpy as a peer.
+dynamics; mean-field consensus, smoothed energy and its gradient by quadrature; CBO as a `torch.optim.Optimizer`. Each error
+of the theorem alone, the race against CMA-ES and restarts, and CBXpy as a peer are in `lib.backprop_free.cbo.study`.
 
 Not implemented: random batches of particles, memory, truncated noise and gradient drift (other papers of the same authors).
 
@@ -39,49 +39,22 @@ from lib.backprop_free.cbo.descent import (
     minimizing_movement,
     proximal_point,
 )
-from lib.backprop_free.cbo.digits import SoftmaxEnergy, sgd
-from lib.backprop_free.cbo.rivals import cbx_consensus, first_hits, race_cma, race_restarts, tune
 from lib.backprop_free.cbo.swarm import cbo_step, minimize_cbo, minimize_consensus_hopping
-from lib.backprop_free.cbo.theory import (
-    contraction_rate,
-    hopping_gap,
-    implicit_error,
-    loglog_slope,
-    sampled_consensus,
-    sampling_error,
-    success_rate,
-    temperature_error,
-)
 
 __all__ = [
     "CBO",
-    "SoftmaxEnergy",
     "cbo_step",
-    "cbx_consensus",
     "central_differences",
     "consensus_point",
-    "contraction_rate",
-    "first_hits",
     "gradient_descent",
-    "hopping_gap",
-    "implicit_error",
     "langevin",
-    "loglog_slope",
     "mean_field_consensus",
     "minimize_cbo",
     "minimize_consensus_hopping",
     "minimizing_movement",
     "proximal_point",
-    "race_cma",
-    "race_restarts",
-    "sampled_consensus",
-    "sampling_error",
-    "sgd",
     "smoothed_energy",
     "smoothed_gradient",
-    "success_rate",
-    "temperature_error",
-    "tune",
 ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import maximum_filter, minimum_filter
+
+from lib import checks
 
 Array = npt.NDArray[np.float64]
 Fun = Callable[[Array], npt.ArrayLike]
@@ -22,18 +23,18 @@ _COARSE = 101
 
 
 def evaluate(fun: Fun, x: Array) -> Array:
-    """Energies of points ``(..., d)``, shape ``(...)``: checks that `fun` is vectorized and gives no NaN.
+    """Energies of points ``(..., d)``, shape ``(...)``: `fun` gets a copy, so that it cannot move the points.
 
     Raises
     ------
     ValueError
-        If `fun` returns another shape, a NaN or minus infinity (plus infinity marks points that are not allowed).
+        If `fun` returns another shape (plus infinity marks points that are not allowed; NaN is refused where it is used).
     """
-    energies = np.asarray(fun(x), dtype=np.float64)
+    energies = np.asarray(fun(x.copy()), dtype=np.float64)
     if energies.shape != x.shape[:-1]:
         raise ValueError(
             f"fun must take points of shape (..., d) and return shape (...): for {x.shape} it must return "
-            f"{x.shape[:-1]}, it returned {energies.shape}; wrap a scalar function with numpy.vectorize(signature='(d)->()')"
+            f"{x.shape[:-1]}, it returned {energies.shape}; for a function of one point give vectorized=False"
         )
     return energies
 
@@ -50,9 +51,9 @@ def consensus_point(x: npt.ArrayLike, energies: npt.ArrayLike, alpha: float) -> 
     x : array, shape (..., N, d)
         Particles; leading axes are independent swarms.
     energies : array, shape (..., N)
-        Energies of the particles; plus infinity is weight zero.
+        Energies of the particles; plus infinity is allowed, its weight is zero.
     alpha : float
-        Inverse temperature, positive; the paper's figures use 100. ``inf`` takes the best particle (the mean of the best ones).
+        Inverse temperature, positive; the paper's figures use 100. Infinity takes the best particle (or the mean of several).
 
     Returns
     -------
@@ -71,24 +72,23 @@ def consensus_point(x: npt.ArrayLike, energies: npt.ArrayLike, alpha: float) -> 
     >>> cbo.consensus_point([[0.0], [1.0]], [0.0, 0.0], alpha=100).tolist()
     [0.5]
     """
-    points = np.asarray(x)
-    if not np.issubdtype(points.dtype, np.floating):
-        points = points.astype(np.float64)
-    values = np.asarray(energies, dtype=points.dtype)
-    if points.ndim < 2 or points.shape[-2] < 1 or values.shape != points.shape[:-1]:
-        raise ValueError(
-            f"x must have shape (..., N, d) and energies (..., N) with N >= 1, got shapes {points.shape} and {values.shape}"
-        )
-    weights = _weights(values, check_alpha(alpha))
-    total = np.einsum("...n,...nd->...d", weights, points)
-    return total / weights.sum(-1)[..., None]
+    points = checks.array("x", x)
+    values = checks.array("energies", energies, inf=True).astype(np.float64)  # never cut to the type of the particles
+    if points.ndim < 2 or values.shape != points.shape[:-1]:
+        raise ValueError(f"x must have shape (..., N, d) and energies (..., N), got shapes {points.shape} and {values.shape}")
+    return weighted_mean(points, values, check_alpha(alpha))
+
+
+def weighted_mean(points: Array, energies: Array, alpha: float) -> Array:
+    """`consensus_point` of inputs that are known to be good."""
+    weights = _weights(energies, alpha)
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("...n,...nd->...d", weights.astype(points.dtype, copy=False), points)  # (1)
 
 
 def check_alpha(alpha: float) -> float:
     """`alpha` as a float; ValueError unless it is positive (infinity is allowed)."""
-    if not alpha > 0:
-        raise ValueError(f"alpha must be positive (infinity takes the best particle), got {alpha}")
-    return float(alpha)
+    return checks.number("alpha", alpha, above=0, inf=True)
 
 
 def _weights(energies: Array, alpha: float) -> Array:
@@ -98,7 +98,8 @@ def _weights(energies: Array, alpha: float) -> Array:
         raise ValueError("energies must have a finite least value in each swarm: all are infinite, or one is NaN or -infinity")
     if np.isinf(alpha):
         return (energies == least).astype(energies.dtype)
-    return np.exp(-alpha * (energies - least))
+    with np.errstate(over="ignore"):  # a product beyond the largest number is weight zero all the same
+        return np.exp(-alpha * (energies - least))
 
 
 # ------------------------------------------------------------------------------------------------------ the mean field
@@ -189,7 +190,7 @@ def smoothed_energy(
     True
     """
     values = [_log_sum_exp(logs) for _, logs in _gibbs_samples(fun, x, alpha, width, n_nodes, n_samples, seed)]
-    return -np.array(values).reshape(np.shape(x)[:-1]) / alpha
+    return -np.array(values).reshape(np.shape(x)[:-1]) / float(alpha)
 
 
 def smoothed_gradient(
@@ -239,18 +240,16 @@ def _gibbs_samples(
     fun: Fun, x: npt.ArrayLike, alpha: float, width: float, n_nodes: int | None, n_samples: int, seed: Any
 ) -> Iterator[tuple[Array, Array]]:
     """For each center: points (m, d), and the logarithms (m,) of exp(-alpha E) times their masses under the Gaussian."""
-    centers = np.asarray(x, dtype=np.float64)
-    if centers.ndim < 1 or centers.shape[-1] < 1:
-        raise ValueError(f"x must have shape (..., d) with d >= 1, got {centers.shape}")
-    for name, value in (("alpha", alpha), ("width", width)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
+    centers = finite_points("x", x)
+    alpha, width = checks.positive("alpha", alpha), checks.positive("width", width)
+    samples = checks.integer("n_samples", n_samples, low=1)
+    rng = checks.generator("seed", seed)
     d = centers.shape[-1]
     if d in _NODES:
-        n = positive_int("n_nodes", _NODES[d] if n_nodes is None else n_nodes, least=3)
+        n = checks.integer("n_nodes", _NODES[d] if n_nodes is None else n_nodes, low=3)
         yield from (_grid_samples(fun, center, alpha, width, n) for center in centers.reshape(-1, d))
         return
-    normals = np.random.default_rng(seed).standard_normal((positive_int("n_samples", n_samples), d))
+    normals = rng.standard_normal((samples, d))
     for center in centers.reshape(-1, d):
         points = center + width * normals
         yield points, -alpha * evaluate(fun, points) - np.log(len(normals))
@@ -292,21 +291,8 @@ def _log_sum_exp(logs: Array) -> float:
 
 
 def finite_points(name: str, value: npt.ArrayLike) -> Array:
-    """The value as an array of points; ValueError unless it is finite and has an axis of dimension."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim < 1 or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be an array of finite numbers with the dimension as its last axis, got {value!r}")
-    return array
-
-
-def positive_int(name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int; TypeError for what is no integer, ValueError below `least`."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got a bool")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
+    """The value as an array of finite points in double precision, the dimension as its last axis."""
+    points = checks.array(name, value).astype(np.float64)
+    if points.ndim < 1:
+        raise ValueError(f"{name} must be an array with the dimension as its last axis, got {checks.shown(value)}")
+    return points

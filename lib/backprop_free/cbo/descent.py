@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult, minimize
 
-from lib.backprop_free.cbo.consensus import Array, Fun, evaluate, finite_points, positive_int
+from lib import checks
+from lib.backprop_free.cbo.consensus import Array, Fun, evaluate, finite_points
 
 Grad = Callable[[Array], npt.ArrayLike]
 
@@ -53,11 +54,8 @@ def proximal_point(
     >>> round(float(y[0]), 9)
     0.5
     """
-    center = np.asarray(x, dtype=np.float64)
-    if center.ndim != 1 or not np.isfinite(center).all():
-        raise ValueError(f"x must be one finite point of shape (d,), got {x!r}")
-    if not 0 < step < np.inf:
-        raise ValueError(f"step must be positive and finite, got {step}")
+    center = checks.array("x", x, ndim=1).astype(np.float64)
+    step = checks.positive("step", step)
 
     def penalized(y: Array) -> float:
         return float(evaluate(fun, y)) + float((y - center) @ (y - center)) / (2 * step)
@@ -66,8 +64,8 @@ def proximal_point(
         assert grad is not None
         return np.asarray(grad(y), dtype=np.float64) + (y - center) / step
 
-    rng = np.random.default_rng(seed)
-    starts = center + 2 * np.sqrt(step) * rng.standard_normal((positive_int("n_starts", n_starts), len(center)))
+    rng = checks.generator("seed", seed)
+    starts = center + 2 * np.sqrt(step) * rng.standard_normal((checks.integer("n_starts", n_starts, low=1), len(center)))
     starts[0] = center
     found = [
         minimize(penalized, y, jac=None if grad is None else slope, method="BFGS", options={"gtol": 1e-11}) for y in starts
@@ -106,11 +104,16 @@ def minimizing_movement(
     >>> res.trajectory.round(6).ravel().tolist()
     [0.5, 0.25, 0.125]
     """
-    x, trajectory = np.asarray(x0, dtype=np.float64), []
-    for _ in range(positive_int("max_iter", max_iter)):
+    x, trajectory = checks.array("x0", x0, ndim=1).astype(np.float64), []
+    max_iter = checks.integer("max_iter", max_iter, low=1)
+    checks.generator("seed", seed)
+    for _ in range(max_iter):
         x = proximal_point(fun, x, step, grad=grad, n_starts=n_starts, seed=seed)
         trajectory.append(x)
-    return OptimizeResult(x=x, fun=float(evaluate(fun, x)), trajectory=np.array(trajectory), nit=max_iter, success=True)
+    value = float(evaluate(fun, x))
+    good = bool(np.isfinite(x).all() and np.isfinite(value))
+    message = "all steps taken" if good else "no finite minimum was found"
+    return OptimizeResult(x=x, fun=value, trajectory=np.array(trajectory), nit=max_iter, success=good, message=message)
 
 
 def langevin(
@@ -156,26 +159,26 @@ def langevin(
     >>> cbo.langevin(lambda x: x, [1.0], dt=0.5, noise=0.0, max_iter=2).x.tolist()
     [0.25]
     """
-    for name, value in (("dt", dt), ("learning_rate", learning_rate)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-    if not 0 <= noise < np.inf:
-        raise ValueError(f"noise must be finite and not negative, got {noise}")
-    x, steps, rng = finite_points("x0", x0), positive_int("max_iter", max_iter), np.random.default_rng(seed)
+    dt, learning_rate = checks.positive("dt", dt), checks.positive("learning_rate", learning_rate)
+    noise = checks.number("noise", noise, low=0)
+    x, steps, rng = finite_points("x0", x0), checks.integer("max_iter", max_iter, low=1), checks.generator("seed", seed)
     if x.ndim not in (1, 2):
         raise ValueError(f"x0 must have shape (d,) or (n_runs, d), got {x.shape}")
     if n_runs is not None:
-        x = np.broadcast_to(x, (positive_int("n_runs", n_runs), x.shape[-1]))
+        x = np.broadcast_to(x, (checks.integer("n_runs", n_runs, low=1), x.shape[-1]))
     trajectory = np.empty((*x.shape[:-1], steps, x.shape[-1]))
     for k in range(1, steps + 1):
-        slope = np.asarray(grad(x), dtype=np.float64)
+        slope = np.asarray(grad(x.copy()), dtype=np.float64)
         if slope.shape != x.shape:
             raise ValueError(f"grad must return the shape of its points, {x.shape}, it returned {slope.shape}")
-        x = x - learning_rate * dt * slope
+        with np.errstate(over="ignore", invalid="ignore"):  # a divergence is reported, not warned about
+            x = x - learning_rate * dt * slope  # (9)
         if noise:
-            x = x + noise / np.log(k + 1) * np.sqrt(dt) * rng.standard_normal(x.shape)
+            x = x + noise / np.log(k + 1) * np.sqrt(dt) * rng.standard_normal(x.shape)  # (9)
         trajectory[..., k - 1, :] = x
-    return OptimizeResult(x=x, trajectory=trajectory, nit=steps, njev=steps, success=True)
+    good = bool(np.isfinite(x).all())
+    message = "all steps taken" if good else "diverged: a smaller step may help"
+    return OptimizeResult(x=x, trajectory=trajectory, nit=steps, njev=steps, success=good, message=message)
 
 
 def gradient_descent(grad: Grad, x0: npt.ArrayLike, *, step: float = 1e-3, max_iter: int = 10_000) -> OptimizeResult:
@@ -187,7 +190,7 @@ def gradient_descent(grad: Grad, x0: npt.ArrayLike, *, step: float = 1e-3, max_i
     >>> cbo.gradient_descent(lambda x: x, [1.0], step=0.5, max_iter=3).x.tolist()
     [0.125]
     """
-    return langevin(grad, x0, dt=step, noise=0.0, max_iter=max_iter)
+    return langevin(grad, x0, dt=checks.positive("step", step), noise=0.0, max_iter=max_iter)
 
 
 def central_differences(fun: Fun, h: float = 1e-5) -> Grad:
@@ -199,8 +202,7 @@ def central_differences(fun: Fun, h: float = 1e-5) -> Grad:
     >>> round(float(cbo.central_differences(lambda x: (x**2).sum(-1))([1.5, 0.0])[0]), 6)
     3.0
     """
-    if not h > 0:
-        raise ValueError(f"h must be positive, got {h}")
+    h = checks.positive("h", h)
 
     def grad(x: npt.ArrayLike) -> Array:
         points = np.asarray(x, dtype=np.float64)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from lib import checks
 
 
 class CBO(torch.optim.Optimizer):
     """Consensus-based optimization of a network's parameters; each `step` calls its closure once per particle.
 
-    Particles start as normals round the initial parameters; after each step the network holds the consensus point. No
-    gradient is computed: the closure need not call ``backward``.
+    Particles start, at the first step, as normals round the weights that the network then has; after each step the network
+    holds the consensus point. No gradient is needed: the closure may call ``backward`` or not. Parameters that do not require
+    a gradient stay as they are.
 
     Parameters
     ----------
@@ -22,8 +24,8 @@ class CBO(torch.optim.Optimizer):
     n_particles : int
         N, at least 2 (100).
     alpha, drift, noise, dt : float
-        As in `lib.backprop_free.cbo.minimize_cbo`; the noise is anisotropic, since isotropic noise diverges in many dimensions.
-        All but `n_particles` may be changed between steps through ``param_groups[0]``.
+        As in `lib.backprop_free.cbo.minimize_cbo`, finite; the noise is anisotropic, since isotropic noise diverges in many
+        dimensions. All but `n_particles` may be changed between steps through ``param_groups[0]``.
     std : float
         Of the initial particles (0.5).
     noise_type : {"anisotropic", "isotropic"}
@@ -33,7 +35,8 @@ class CBO(torch.optim.Optimizer):
     Raises
     ------
     ValueError
-        For settings out of range, several parameter groups, or a closure that gives NaN.
+        For settings out of range, several parameter groups, or a closure that gives NaN. What ends a step (this, or an
+        interrupt) leaves the network as it was before the step.
 
     Examples
     --------
@@ -59,51 +62,100 @@ class CBO(torch.optim.Optimizer):
         noise_type: str = "anisotropic",
         generator: torch.Generator | None = None,
     ) -> None:
-        settings = {"alpha": alpha, "drift": drift, "noise": noise, "dt": dt, "noise_type": noise_type}
-        super().__init__(params, settings)
-        if len(self.param_groups) != 1:
-            raise ValueError(f"the consensus is one for all parameters: give one group, got {len(self.param_groups)}")
-        if n_particles < 2 or not alpha > 0 or not dt > 0 or drift < 0 or noise < 0 or std < 0:
-            raise ValueError(
-                "n_particles must be at least 2, alpha and dt positive, drift, noise and std not negative; got "
-                f"n_particles={n_particles}, alpha={alpha}, dt={dt}, drift={drift}, noise={noise}, std={std}"
-            )
-        if noise_type not in ("isotropic", "anisotropic"):
-            raise ValueError(f"noise_type must be 'isotropic' or 'anisotropic', got {noise_type!r}")
-        center = parameters_to_vector(self.param_groups[0]["params"]).detach()
+        settings = {
+            "n_particles": checks.integer("n_particles", n_particles, low=2),
+            "alpha": checks.positive("alpha", alpha),
+            "drift": checks.number("drift", drift, low=0),
+            "noise": checks.number("noise", noise, low=0),
+            "dt": checks.positive("dt", dt),
+            "std": checks.number("std", std, low=0),
+            "noise_type": checks.choice("noise_type", noise_type, ("anisotropic", "isotropic")),
+        }
         self.generator = generator
-        # In the optimizer's state, so that `state_dict` carries it: a resumed run goes on with the same swarm.
-        self.state[self._first]["particles"] = center + std * self._normals((n_particles, len(center)), center)
+        super().__init__(params, settings)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take the first group; a second is refused, since the consensus is one for all parameters."""
+        if self.param_groups:
+            raise ValueError("the consensus is one for all parameters: CBO takes one parameter group, got a second")
+        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        # A generator cannot be pickled, its state can.
+        return {**state, "generator": None if self.generator is None else self.generator.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        saved = state.get("generator")
+        if isinstance(saved, torch.Tensor):
+            generator = torch.Generator()
+            generator.set_state(saved)
+            state = {**state, "generator": generator}
+        super().__setstate__(state)
 
     @property
-    def _first(self) -> torch.nn.Parameter:
-        return self.param_groups[0]["params"][0]
+    def particles(self) -> torch.Tensor | None:
+        """The swarm, shape (N, d), d counting all trained parameters; None before the first step."""
+        trained = self._trained()
+        return self.state[trained[0]].get("particles") if trained else None
 
-    @property
-    def particles(self) -> torch.Tensor:
-        """The swarm, shape (N, d); d counts all parameters."""
-        return self.state[self._first]["particles"]
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.param_groups[0]["params"] if p.requires_grad]
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of all particles; returns the least loss among them. The closure returns the loss of the network."""
         if closure is None:
             raise ValueError("CBO.step needs a closure that returns the loss")
-        group, params, x = self.param_groups[0], self.param_groups[0]["params"], self.particles
-        losses = torch.stack([self._loss(closure, particle, params) for particle in x])
-        if torch.isnan(losses).any() or not torch.isfinite(losses.min()):
-            raise ValueError("the closure gave NaN, or infinity for all particles")
-        consensus = torch.softmax(-group["alpha"] * (losses - losses.min()), 0) @ x
-        vector_to_parameters(consensus, params)
-        away = x - consensus
-        scale = away.norm(dim=1, keepdim=True) if group["noise_type"] == "isotropic" else away.abs()
-        kick = group["noise"] * group["dt"] ** 0.5 * scale * self._normals(x.shape, x)
-        self.state[self._first]["particles"] = x - group["drift"] * group["dt"] * away + kick
+        group, params = self.param_groups[0], self._trained()
+        if not params:
+            raise ValueError("CBO has no parameter that requires a gradient")
+        with torch.no_grad():
+            before = [p.detach().clone() for p in params]
+            x = self._swarm(group, params)
+        try:
+            losses = torch.stack([self._loss(closure, particle, params) for particle in x])
+            if torch.isnan(losses).any() or not torch.isfinite(losses.min()):
+                raise ValueError("the closure gave NaN, or infinity for all particles")
+        except BaseException:
+            with torch.no_grad():
+                for p, old in zip(params, before, strict=True):
+                    p.copy_(old)
+            raise
+        with torch.no_grad():
+            consensus = torch.softmax(-group["alpha"] * (losses - losses.min()), 0).to(x.dtype) @ x  # (1)
+            _write(consensus, params)
+            away = x - consensus
+            scale = away.norm(dim=1, keepdim=True) if group["noise_type"] == "isotropic" else away.abs()
+            kick = group["noise"] * group["dt"] ** 0.5 * scale * self._normals(x.shape, x)  # (2)
+            self.state[params[0]]["particles"] = x - group["drift"] * group["dt"] * away + kick  # (2)
         return losses.min()
 
+    def _swarm(self, group: dict[str, Any], params: list[torch.nn.Parameter]) -> torch.Tensor:
+        """The particles; drawn round the network's weights at the first step, so that weights loaded before it count."""
+        state = self.state[params[0]]
+        if "particles" not in state:
+            wide = torch.float64 if any(p.dtype == torch.float64 for p in params) else torch.float32
+            center = torch.cat([p.detach().reshape(-1).to(wide) for p in params])
+            state["particles"] = center + group["std"] * self._normals((group["n_particles"], len(center)), center)
+        particles = state["particles"]
+        if particles.shape[1] != sum(p.numel() for p in params):
+            raise ValueError("the parameters that require a gradient are not those of the first step")
+        return particles
+
     def _loss(self, closure: Callable[[], Any], particle: torch.Tensor, params: list[torch.nn.Parameter]) -> torch.Tensor:
-        vector_to_parameters(particle, params)
-        return torch.as_tensor(closure(), dtype=particle.dtype, device=particle.device).detach()
+        with torch.no_grad():
+            _write(particle, params)
+        with torch.enable_grad():  # a closure may call backward
+            loss = closure()
+        return torch.as_tensor(loss, device=particle.device).detach().to(torch.float64).reshape(())
 
     def _normals(self, shape: Any, like: torch.Tensor) -> torch.Tensor:
         return torch.randn(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+
+
+def _write(vector: torch.Tensor, params: list[torch.nn.Parameter]) -> None:
+    """Copy one particle into the parameters, each in its own type."""
+    start = 0
+    for p in params:
+        p.copy_(vector[start : start + p.numel()].reshape(p.shape))
+        start += p.numel()

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult, minimize
 
-from lib.backprop_free.cbo.consensus import Array, Fun, evaluate, positive_int
+from lib import checks
+from lib.backprop_free.cbo.consensus import Array, Fun, evaluate
 
 
 def _peer(package: str, module: str | None = None) -> Any:
@@ -28,7 +29,8 @@ class _Counter:
     """Counts evaluations of `fun` and notes at which one the target was reached; raises `_Done` then, or at the budget."""
 
     def __init__(self, fun: Fun, target: float, budget: int) -> None:
-        self.fun, self.target, self.budget = fun, target, positive_int("budget", budget)
+        self.fun, self.target = fun, checks.number("target", target)
+        self.budget = checks.integer("budget", budget, low=1)
         self.spent, self.hit = 0, math.inf
 
     def __call__(self, points: npt.ArrayLike) -> Array:
@@ -62,12 +64,12 @@ def first_hits(result: OptimizeResult, target: float) -> Array:
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> res = cbo.minimize_cbo(lambda x: (x**2).sum(-1), mean=[1.0], n_particles=10, n_runs=2, seed=0)
-    >>> cbo.first_hits(res, 100.0).tolist()
+    >>> from lib.backprop_free.cbo import minimize_cbo, study
+    >>> res = minimize_cbo(lambda x: (x**2).sum(-1), mean=[1.0], n_particles=10, n_runs=2, seed=0)
+    >>> study.first_hits(res, 100.0).tolist()
     [10.0, 10.0]
     """
-    reached = np.atleast_2d(result.best_history) <= target
+    reached = np.atleast_2d(result.best_history) <= checks.number("target", target)
     per_step = result.nfev // result.nit
     return np.where(reached.any(-1), (reached.argmax(-1) + 1.0) * per_step, np.inf)
 
@@ -103,21 +105,20 @@ def race_cma(
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> 0 < cbo.race_cma(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3) < 2000  # doctest: +SKIP
+    >>> from lib.backprop_free.cbo import study
+    >>> 0 < study.race_cma(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3) < 2000
     True
     """
-    cma, rng = _peer("cma"), np.random.default_rng(seed)
+    start, std, rng = checks.array("x0", x0, ndim=1), checks.positive("std", std), checks.generator("seed", seed)
     counted = _Counter(fun, target, budget)
+    size = None if n_particles is None else checks.integer("n_particles", n_particles, low=2)
+    cma = _peer("cma")
     # Stop a descent when its values agree to 1e-4 (the package: 1e-11): sooner restarts, fewer evaluations.
     stops = {"tolfun": 1e-4, "tolfunhist": 1e-4, "tolx": 1e-4}
     options: dict[str, Any] = {**stops, "verbose": -9, "seed": np.nan, "randn": lambda *shape: rng.standard_normal(shape)}
-    size = n_particles
     try:
         while True:
-            strategy = cma.CMAEvolutionStrategy(
-                np.asarray(x0, dtype=np.float64), std, options | ({"popsize": size} if size else {})
-            )
+            strategy = cma.CMAEvolutionStrategy(start, std, options | ({"popsize": size} if size else {}))
             while not strategy.stop():
                 points = strategy.ask()
                 strategy.tell(points, counted(np.array(points)).tolist())
@@ -138,12 +139,12 @@ def race_restarts(fun: Fun, x0: npt.ArrayLike, std: float, *, target: float, bud
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> 0 < cbo.race_restarts(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3) < 100
+    >>> from lib.backprop_free.cbo import study
+    >>> 0 < study.race_restarts(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3) < 100
     True
     """
-    counted, rng = _Counter(fun, target, budget), np.random.default_rng(seed)
-    center = np.asarray(x0, dtype=np.float64)
+    counted, rng = _Counter(fun, target, budget), checks.generator("seed", seed)
+    center, std = checks.array("x0", x0, ndim=1), checks.positive("std", std)
     try:
         while True:
             start = center + std * rng.standard_normal(center.shape)
@@ -162,10 +163,12 @@ def tune(race: Callable[[float, int], npt.ArrayLike], values: list[float], n_tri
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> cbo.tune(lambda value, i: value * 10 + i, [2.0, 1.0], 3)[0]
+    >>> from lib.backprop_free.cbo import study
+    >>> study.tune(lambda value, i: value * 10 + i, [2.0, 1.0], 3)[0]
     1.0
     """
+    n_tries = checks.integer("n_tries", n_tries, low=1)
+    checks.array("values", values, ndim=1)
     hits = np.array([[race(value, i) for i in range(n_tries)] for value in values], dtype=np.float64)
     capped = np.where(np.isfinite(hits), hits, 1e300)
     order = sorted(range(len(values)), key=lambda i: (-np.isfinite(hits[i]).sum(), np.median(capped[i])))
@@ -193,15 +196,18 @@ def cbx_consensus(
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.backprop_free import cbo
-    >>> cbo.cbx_consensus(lambda x: (x**2).sum(-1), np.ones((2, 5, 3))).shape  # doctest: +SKIP
+    >>> from lib.backprop_free.cbo import study
+    >>> study.cbx_consensus(lambda x: (x**2).sum(-1), np.ones((2, 5, 3))).shape
     (2, 3)
     """
+    steps, start = checks.integer("max_iter", max_iter, low=1), checks.array("x0", x0, ndim=3)
+    alpha, dt = checks.positive("alpha", alpha), checks.positive("dt", dt)
+    drift, noise = checks.number("drift", drift, low=0), checks.number("noise", noise, low=0)
     dynamics = _peer("cbx", "cbx.dynamics")
     swarm = dynamics.CBO(
-        fun, f_dim="3D", check_f_dims=False, x=np.array(x0, dtype=np.float64), alpha=float(alpha), lamda=drift, sigma=noise,
-        dt=dt, noise=noise_type, max_it=max_iter, verbosity=0, sampler=sampler, seed=seed,
+        fun, f_dim="3D", check_f_dims=False, x=start.copy(), alpha=alpha, lamda=drift, sigma=noise,
+        dt=dt, noise=noise_type, max_it=steps, verbosity=0, sampler=sampler, seed=seed,
     )  # fmt: skip
-    for _ in range(positive_int("max_iter", max_iter)):
+    for _ in range(steps):
         swarm.step()
     return swarm.consensus[:, 0, :]

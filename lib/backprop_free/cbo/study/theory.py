@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lib.backprop_free.cbo.consensus import Array, Fun, consensus_point, evaluate, mean_field_consensus, positive_int
+from lib import checks
+from lib.backprop_free.cbo.consensus import Array, Fun, consensus_point, evaluate, mean_field_consensus
 from lib.backprop_free.cbo.descent import Grad, proximal_point
 from lib.backprop_free.cbo.swarm import cbo_step
 
@@ -18,26 +19,36 @@ def loglog_slope(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> round(cbo.loglog_slope([1, 10, 100], [5, 50, 500]), 12)
+    >>> from lib.backprop_free.cbo import study
+    >>> round(study.loglog_slope([1, 10, 100], [5, 50, 500]), 12)
     1.0
     """
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 2 or not (a > 0).all() or not (b > 0).all():
-        raise ValueError(f"x and y must be positive, of one shape (n,), n >= 2, got shapes {a.shape} and {b.shape}")
+    a = checks.array("x", x, ndim=1, above=0)
+    b = checks.array("y", y, shape=a.shape, above=0)
+    if len(a) < 2:
+        raise ValueError("x and y must hold at least two points, got one")
     return float(np.polyfit(np.log(a), np.log(b), 1)[0])
 
 
 def success_rate(points: npt.ArrayLike, minimizer: npt.ArrayLike = 0.0, radius: float = 0.25, order: float = 2) -> float:
     """Share of the points ``(R, d)`` within `radius` of `minimizer`, in the norm of this order.
 
+    Parameters
+    ----------
+    points : array, shape (R, d)
+    minimizer : array, shape (d,)
+    radius : float
+    order : float
+        Of the norm; infinity is the largest coordinate.
+
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> cbo.success_rate([[0.1, 0.0], [3.0, 0.0]])
+    >>> from lib.backprop_free.cbo import study
+    >>> study.success_rate([[0.1, 0.0], [3.0, 0.0]])
     0.5
     """
-    away = np.atleast_2d(np.asarray(points, dtype=np.float64)) - np.asarray(minimizer, dtype=np.float64)
+    away = np.atleast_2d(checks.array("points", points)) - checks.array("minimizer", minimizer)
+    radius, order = checks.positive("radius", radius), checks.number("order", order, above=0, inf=True)
     return float((np.linalg.norm(away, ord=order, axis=-1) < radius).mean())
 
 
@@ -48,13 +59,13 @@ def sampled_consensus(
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> cbo.sampled_consensus(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 100, n_swarms=3, seed=0).shape
+    >>> from lib.backprop_free.cbo import study
+    >>> study.sampled_consensus(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 100, n_swarms=3, seed=0).shape
     (3, 2)
     """
-    center = np.asarray(x, dtype=np.float64)
-    shape = (positive_int("n_swarms", n_swarms), positive_int("n_particles", n_particles), len(center))
-    particles = center + width * np.random.default_rng(seed).standard_normal(shape)
+    center = checks.array("x", x, ndim=1)
+    shape = (checks.integer("n_swarms", n_swarms, low=1), checks.integer("n_particles", n_particles, low=1), len(center))
+    particles = center + checks.positive("width", width) * checks.generator("seed", seed).standard_normal(shape)
     return consensus_point(particles, evaluate(fun, particles), alpha)
 
 
@@ -67,12 +78,15 @@ def sampling_error(
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> few, many = cbo.sampling_error(lambda x: x[..., 0] ** 2, [1.0], 5.0, 0.1, [100, 10_000])
+    >>> from lib.backprop_free.cbo import study
+    >>> few, many = study.sampling_error(lambda x: x[..., 0] ** 2, [1.0], 5.0, 0.1, [100, 10_000])
     >>> bool(7 < few / many < 14)
     True
     """
-    exact, rng = mean_field_consensus(fun, x, alpha, width), np.random.default_rng(seed)
+    rng = checks.generator("seed", seed)
+    sizes = [checks.integer("sizes", n, low=1) for n in checks.array("sizes", sizes, ndim=1)]
+    checks.integer("n_swarms", n_swarms, low=1)
+    exact = mean_field_consensus(fun, x, alpha, width)
     swarms = [sampled_consensus(fun, x, alpha, width, n, n_swarms=n_swarms, seed=rng) for n in sizes]
     return np.array([np.sqrt(((points - exact) ** 2).sum(-1).mean()) for points in swarms])
 
@@ -84,12 +98,13 @@ def temperature_error(fun: Fun, grad: Grad, x: npt.ArrayLike, step: float, alpha
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
+    >>> from lib.backprop_free.cbo import study
     >>> fun, grad = (lambda x: x[..., 0] ** 4), (lambda x: 4 * x**3)
-    >>> warm, cold = cbo.temperature_error(fun, grad, [1.0], 0.02, [10.0, 1000.0])
+    >>> warm, cold = study.temperature_error(fun, grad, [1.0], 0.02, [10.0, 1000.0])
     >>> bool(warm > 10 * cold)
     True
     """
+    alphas = checks.array("alphas", alphas, ndim=1, above=0).tolist()
     target = proximal_point(fun, x, step, grad=grad)
     points = [mean_field_consensus(fun, x, alpha, np.sqrt(step / alpha)) for alpha in alphas]
     return np.array([np.linalg.norm(point - target) for point in points])
@@ -102,13 +117,13 @@ def implicit_error(fun: Fun, grad: Grad, x: npt.ArrayLike, steps: Sequence[float
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> big, small = cbo.implicit_error(lambda x: x[..., 0] ** 2, lambda x: 2 * x, [1.0], [0.02, 0.01])
+    >>> from lib.backprop_free.cbo import study
+    >>> big, small = study.implicit_error(lambda x: x[..., 0] ** 2, lambda x: 2 * x, [1.0], [0.02, 0.01])
     >>> bool(3.8 < big / small < 4.0)
     True
     """
-    center = np.asarray(x, dtype=np.float64)
-    slope = np.asarray(grad(center), dtype=np.float64)
+    center, steps = checks.array("x", x, ndim=1), checks.array("steps", steps, ndim=1, above=0).tolist()
+    slope = np.asarray(grad(center.copy()), dtype=np.float64)
     return np.array([np.linalg.norm(proximal_point(fun, center, t, grad=grad) - (center - t * slope)) for t in steps])
 
 
@@ -146,14 +161,16 @@ def hopping_gap(
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> near = cbo.hopping_gap(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 1.0, 0.6, n_particles=100)
-    >>> far = cbo.hopping_gap(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 0.1, 0.6, n_particles=100)
+    >>> from lib.backprop_free.cbo import study
+    >>> near = study.hopping_gap(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 1.0, 0.6, n_particles=100)
+    >>> far = study.hopping_gap(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 0.1, 0.6, n_particles=100)
     >>> near[0] < far[0]
     True
     """
-    center, rng = np.asarray(x, dtype=np.float64), np.random.default_rng(seed)
-    shape = (positive_int("n_swarms", n_swarms), positive_int("n_particles", n_particles, least=2), len(center))
+    center, rng, width = checks.array("x", x, ndim=1), checks.generator("seed", seed), checks.positive("width", width)
+    drift_dt = checks.number("drift_dt", drift_dt, low=0)
+    noise_sqrt_dt = checks.number("noise_sqrt_dt", noise_sqrt_dt, low=0)
+    shape = (checks.integer("n_swarms", n_swarms, low=1), checks.integer("n_particles", n_particles, low=2), len(center))
     particles = center + width * rng.standard_normal(shape)
     normals = rng.standard_normal(shape)
     c = consensus_point(particles, evaluate(fun, particles), alpha)
@@ -171,10 +188,10 @@ def contraction_rate(drift: float, noise: float, dim: int, noise_type: str = "is
 
     Examples
     --------
-    >>> from lib.backprop_free import cbo
-    >>> round(cbo.contraction_rate(1.0, 1.6, dim=2), 2)  # the paper's figure
+    >>> from lib.backprop_free.cbo import study
+    >>> round(study.contraction_rate(1.0, 1.6, dim=2), 2)  # the paper's figure
     -3.12
     """
-    if noise_type not in ("isotropic", "anisotropic"):
-        raise ValueError(f"noise_type must be 'isotropic' or 'anisotropic', got {noise_type!r}")
-    return 2 * drift - (positive_int("dim", dim) if noise_type == "isotropic" else 1) * noise**2
+    checks.choice("noise_type", noise_type, ("isotropic", "anisotropic"))
+    drift, noise, dim = checks.number("drift", drift), checks.number("noise", noise), checks.integer("dim", dim, low=1)
+    return 2 * drift - (dim if noise_type == "isotropic" else 1) * noise**2  # (10)

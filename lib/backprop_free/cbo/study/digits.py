@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lib.backprop_free.cbo.consensus import Array, positive_int
+from lib import checks
+from lib.backprop_free.cbo.consensus import Array
 
 
 class SoftmaxEnergy:
@@ -41,25 +42,25 @@ class SoftmaxEnergy:
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.backprop_free import cbo
-    >>> energy = cbo.SoftmaxEnergy(np.eye(4), np.array([0, 1, 0, 1]))
+    >>> from lib.backprop_free.cbo import study
+    >>> energy = study.SoftmaxEnergy(np.eye(4), np.array([0, 1, 0, 1]))
     >>> energy.dim, round(float(energy(np.zeros(energy.dim))), 4)
     (10, 0.6931)
     """
 
     def __init__(self, X: npt.ArrayLike, y: npt.ArrayLike, n_batches: int = 1, seed: Any = 0) -> None:
-        features, classes = np.asarray(X, dtype=np.float64), np.asarray(y)
-        if features.ndim != 2 or classes.shape != features.shape[:1] or not np.issubdtype(classes.dtype, np.integer):
-            raise ValueError(
-                f"X must be (n, features) and y n integers, got {features.shape} and {classes.shape} {classes.dtype}"
-            )
-        if positive_int("n_batches", n_batches) > len(classes):
+        features = checks.array("X", X, ndim=2)
+        classes = checks.array("y", y, shape=(len(features),), low=0).astype(np.int64)
+        if (classes != np.asarray(y)).any():
+            raise ValueError("y must hold classes 0, 1, ..., got numbers that are not whole")
+        n_batches = checks.integer("n_batches", n_batches, low=1)
+        if n_batches > len(classes):
             raise ValueError(f"n_batches must be at most the number of rows, {len(classes)}, got {n_batches}")
         self.X, self.y = np.hstack([features, np.ones((len(features), 1))]), classes
         self.n_classes = int(classes.max()) + 1
         self.n_batches, self.calls = n_batches, 0
         self.dim = self.X.shape[1] * self.n_classes
-        self._rng = np.random.default_rng(seed)
+        self._rng = checks.generator("seed", seed)
         self._order = self._rng.permutation(len(classes))
 
     def batch(self) -> npt.NDArray[np.int64]:
@@ -103,15 +104,14 @@ def sgd(
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.backprop_free import cbo
-    >>> energy = cbo.SoftmaxEnergy(np.eye(4), np.array([0, 1, 0, 1]))
-    >>> energy.accuracy(cbo.sgd(energy, max_iter=10), np.eye(4), [0, 1, 0, 1])
+    >>> from lib.backprop_free.cbo import study
+    >>> energy = study.SoftmaxEnergy(np.eye(4), np.array([0, 1, 0, 1]))
+    >>> energy.accuracy(study.sgd(energy, max_iter=10), np.eye(4), [0, 1, 0, 1])
     1.0
     """
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    learning_rate = checks.positive("learning_rate", learning_rate)
     W = np.zeros((energy.X.shape[1], energy.n_classes))
-    for k in range(positive_int("max_iter", max_iter)):
+    for k in range(checks.integer("max_iter", max_iter, low=1)):
         rows = energy.batch()
         logits = energy.X[rows] @ W
         p = np.exp(logits - logits.max(1, keepdims=True))
