@@ -10,6 +10,7 @@ from scipy.linalg import expm
 
 from lib import experiment
 from lib.constrained import topo_swaps as topo
+from lib.constrained.topo_swaps import study
 from lib.problems import dags
 
 
@@ -21,12 +22,12 @@ def instance(d, k, seed, n=1000):
 @pytest.mark.slow
 def test_notears_finds_small_graphs_and_ends_nearly_acyclic():
     W, X = instance(6, 1, 1)
-    found = topo.notears_linear(X)
+    found = study.notears_linear(X)
     assert np.trace(expm(found * found)) - 6 <= 1e-8
-    assert topo.shd(abs(found) >= 0.3, W) == 0
-    penalized = topo.notears_linear(X, lam=0.1)
+    assert dags.shd(abs(found) >= 0.3, W) == 0
+    penalized = study.notears_linear(X, lam=0.1)
     assert abs(penalized).sum() < abs(found).sum()
-    cut = topo.notears_linear(X, threshold=0.3)
+    cut = study.notears_linear(X, threshold=0.3)
     np.testing.assert_array_equal(cut, np.where(abs(found) < 0.3, 0.0, found))
 
 
@@ -34,7 +35,7 @@ def test_nofears_ends_at_a_kkt_point_that_keeps_the_edges():
     W, X = instance(12, 2, 1)
     S = topo.second_moments(X)
     reversed_edges = W.T
-    repaired = topo.nofears(S, reversed_edges)
+    repaired = study.nofears(S, reversed_edges)
     assert np.all(repaired[reversed_edges != 0] != 0)
     assert dags.is_dag(repaired)
     assert topo.kkt_violation(repaired, topo.score_and_gradient(S, repaired)[1], tol=0.0) <= 1e-7
@@ -43,35 +44,29 @@ def test_nofears_ends_at_a_kkt_point_that_keeps_the_edges():
 
 
 @pytest.mark.slow
-def test_golem_finds_a_small_graph():
-    W, X = instance(5, 1, 2)
-    assert topo.shd(topo.golem_ev(X, n_steps=5000, threshold=0.3), W) == 0
-
-
-@pytest.mark.slow
 def test_dagma_leaves_its_input_alone_and_repeats_itself(capfd):
     pytest.importorskip("dagma")
     W, X = instance(5, 1, 3)
     kept = X.copy()
     options = {"warm_iter": 2000, "max_iter": 4000, "lr": 0.003}
-    first, second = (topo.dagma_linear(X, **options) for _ in range(2))
+    first, second = (study.dagma_linear(X, **options) for _ in range(2))
     np.testing.assert_array_equal(X, kept)
     np.testing.assert_array_equal(first, second)
-    assert topo.shd(abs(first) >= 0.3, W) == 0
+    assert dags.shd(abs(first) >= 0.3, W) == 0
     assert capfd.readouterr().err == ""
 
 
 def test_missing_dagma_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dagma.linear", None)
     with pytest.raises(ModuleNotFoundError, match="needs the package 'dagma'"):
-        topo.dagma_linear(np.random.default_rng(0).normal(size=(10, 3)))
+        study.dagma_linear(np.random.default_rng(0).normal(size=(10, 3)))
 
 
 def test_negative_penalties_are_named():
-    with pytest.raises(ValueError, match="lam and threshold must not be negative, got -1"):
-        topo.notears_linear(np.random.default_rng(0).normal(size=(10, 3)), lam=-1)
+    with pytest.raises(ValueError, match="lam must be a finite number at least 0, got -1"):
+        study.notears_linear(np.random.default_rng(0).normal(size=(10, 3)), lam=-1)
     with pytest.raises(ValueError, match="weights of a DAG"):
-        topo.nofears(np.eye(2), [[0, 1], [1, 0]])
+        study.nofears(np.eye(2), [[0, 1], [1, 0]])
 
 
 # ------------------------------------------------------------------------------------------------------------- other models
@@ -100,8 +95,8 @@ def test_any_regression_takes_the_same_path_as_least_squares(swap):
 def test_estimator_takes_a_regression():
     _, X = instance(5, 1, 5)
     X = X - X.mean(axis=0)
-    model = topo.TOPO(score=least_squares, init=np.arange(5)).fit(X)
-    assert model.score_ == pytest.approx(topo.TOPO(init=np.arange(5)).fit(X).score_, rel=1e-10)
+    model = topo.TOPO(loss=least_squares, init=np.arange(5)).fit(X)
+    assert model.loss_ == pytest.approx(topo.TOPO(init=np.arange(5)).fit(X).loss_, rel=1e-10)
 
 
 def test_logistic_columns_find_the_neighbors_of_a_binary_chain():
@@ -117,18 +112,18 @@ def test_logistic_columns_find_the_neighbors_of_a_binary_chain():
 def test_fourier_columns_turn_a_nonlinear_pair():
     x = np.random.default_rng(0).normal(size=2000)
     X = np.c_[x, x**2 + 0.3 * np.random.default_rng(1).normal(size=2000)]
-    run = topo.topological_swaps(None, [1, 0], refit=topo.ColumnModel(X, topo.FourierColumn()))
+    run = topo.topological_swaps(None, [1, 0], refit=topo.ColumnModel(X, study.FourierColumn()))
     np.testing.assert_array_equal(run.order, [0, 1])
     assert run.weights[0, 1] > 1.0
 
 
 def test_bad_models_are_named():
     X = np.random.default_rng(0).normal(size=(10, 3))
-    with pytest.raises(ValueError, match="finite, shape"):
+    with pytest.raises(ValueError, match=r"shape \(n, d\)"):
         topo.ColumnModel(X[:, :1], least_squares)
     with pytest.raises(ValueError, match="must return 1 strengths"):
         topo.ColumnModel(X, lambda A, y: (0.0, np.empty(0)))([0, 1, 2]).score  # noqa: B018
-    with pytest.raises(ValueError, match="both values"):
+    with pytest.raises(ValueError, match="both values 0 and 1"):
         topo.logistic_column(X, np.zeros(10))
 
 
@@ -140,28 +135,28 @@ def stream(*axes):
 
 
 def test_instances_are_those_of_the_simulation_and_judge_by_the_truth():
-    inst = topo.draw_instance(stream, "SF2-12", 1)
-    np.testing.assert_array_equal(inst.W, topo.draw_instance(stream, "SF2-12", 1).W)
-    assert not np.array_equal(inst.W, topo.draw_instance(stream, "SF2-12", 2).W)
+    inst = study.draw_instance(stream, "SF2-12", 1)
+    np.testing.assert_array_equal(inst.W, study.draw_instance(stream, "SF2-12", 1).W)
+    assert not np.array_equal(inst.W, study.draw_instance(stream, "SF2-12", 2).W)
     assert (inst.W != 0).sum() == 2 * 10
     assert inst.gap(inst.order) == 0.0
     assert inst.judge_order(inst.order)["shd"] <= 1
     found = inst.judge(inst.W)  # already a DAG with no small entry: nothing to cut, so both violations are one
     assert found == pytest.approx({"gap": 0.0, "shd": 0, "kkt": found["kkt"], "kkt_full": found["kkt"]})
-    wide = topo.draw_instance(stream, "SF2-12", 1, scales=np.full(12, 2.0))
+    wide = study.draw_instance(stream, "SF2-12", 1, scales=np.full(12, 2.0))
     np.testing.assert_allclose(wide.X, 2.0 * inst.X)
     assert wide.score == pytest.approx(4 * inst.score)
 
 
 def test_small_cycles_are_cut_before_judging():
-    inst = topo.draw_instance(stream, "ER1-5")
+    inst = study.draw_instance(stream, "ER1-5")
     noisy = inst.W + 1e-6 * np.random.default_rng(0).random((5, 5))
     assert inst.judge(noisy)["shd"] == 0
     assert abs(inst.judge(noisy)["gap"]) < 0.01
 
 
 def test_kkt_is_judged_with_and_without_small_entries():
-    inst = topo.draw_instance(stream, "ER1-5")
+    inst = study.draw_instance(stream, "ER1-5")
     W = topo.order_weights(inst.S, inst.order)
     assert np.any((W != 0) & (abs(W) < inst.threshold))
     by_order, by_weights = inst.judge_order(inst.order), inst.judge(W)
@@ -177,6 +172,58 @@ def test_kkt_is_judged_with_and_without_small_entries():
 
 
 def test_families_are_named_like_er4_50():
-    assert topo.parse_family("ER4-50") == ("ER", 4, 50)
+    assert study.parse_family("ER4-50") == ("ER", 4, 50)
     with pytest.raises(ValueError, match="named like 'ER4-50'"):
-        topo.parse_family("ER-50")
+        study.parse_family("ER-50")
+
+
+# ------------------------------------------------------------------------------------------------------ other neighborhoods
+
+
+@pytest.mark.parametrize("d", [2, 5, 9])
+def test_every_insertion_equals_factoring_again(d):
+    rng = np.random.default_rng(d)
+    S, order = topo.second_moments(rng.normal(size=(60, d)) @ rng.normal(size=(d, d))), rng.permutation(d)
+    fit = topo.OrderFit.of(S, order)
+    again = [[topo.order_score(S, study.inserted(order, i, j)) - fit.score for j in range(d)] for i in range(d)]
+    np.testing.assert_allclose(study.insertion_changes(fit), again, atol=1e-11 * fit.score)
+
+
+def test_neighborhoods_end_where_none_of_their_moves_improves():
+    inst = study.draw_instance(stream, "ER2-10")
+    start = np.random.default_rng(0).permutation(10)
+    run = study.insertion_search(inst.S, start)
+    assert np.all(np.diff(run.history["score"]) < 0)
+    assert run.nfev == 90 * (run.nit + 1)
+    assert study.insertion_changes(topo.OrderFit.of(inst.S, run.order)).min() > -1e-9
+    one, two = (study.random_pair_search(inst.S, start, 10, 4, seed=s) for s in (1, 1))
+    assert one.history == two.history
+    assert one.nfev >= 10 * (one.nit + 4)
+    every = study.random_pair_search(inst.S, start, 45, 1, seed=0)  # all pairs: nothing is left to chance
+    assert every.fun == pytest.approx(topo.topological_swaps(inst.S, start, "all", "all").fun, rel=1e-9)
+    assert every.nfev == 45 * (every.nit + 1)
+
+
+def test_more_redraws_go_on_where_fewer_stop():
+    inst = study.draw_instance(stream, "ER4-20")
+    start = np.random.default_rng(1).permutation(20)
+    few, many = (study.random_pair_search(inst.S, start, 10, r, seed=3) for r in (1, 8))
+    assert many.fun < few.fun
+    assert many.history["score"][: len(few.history["score"])] == few.history["score"]
+
+
+def test_the_published_form_takes_the_same_path():
+    inst = study.draw_instance(stream, "ER2-8")
+    start = np.random.default_rng(2).permutation(8)
+    published = topo.topological_swaps(None, start, 8, 28, refit=study.PublishedModel(inst.X))
+    ours = topo.topological_swaps(inst.S, start, 8, 28)
+    np.testing.assert_array_equal(published.order, ours.order)
+    assert published.nfev == ours.nfev
+    np.testing.assert_allclose(published.history["score"], ours.history["score"], rtol=1e-10)
+    np.testing.assert_allclose(published.weights, ours.weights, atol=1e-9)
+
+
+def test_notears_wants_a_ridge_where_columns_outnumber_rows():
+    X = np.random.default_rng(0).normal(size=(5, 8))
+    with pytest.raises(ValueError, match="eps > 0"):
+        study.notears_linear(X)

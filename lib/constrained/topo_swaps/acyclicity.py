@@ -8,19 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import expm
 
-from lib.constrained.topo_swaps.scores import Array, Order, check_order, positive_integer
+from lib import checks
+from lib.constrained.topo_swaps.scores import Array, Order, check_order
 from lib.problems.dags import is_dag, topological_order
+from lib.problems.dags.graphs import square
 
 Kind = Literal["logdet", "exp", "poly"]
-
-
-def _square(W: npt.ArrayLike, name: str = "W") -> Array:
-    W = np.asarray(W, dtype=np.float64)
-    if W.ndim != 2 or W.shape[0] != W.shape[1] or not len(W):
-        raise ValueError(f"{name} must be square, shape (d, d), got shape {W.shape}")
-    if not np.all(np.isfinite(W)):
-        raise ValueError(f"{name} must be finite, it holds NaN or infinity")
-    return W
 
 
 def acyclicity(
@@ -41,11 +34,11 @@ def acyclicity(
     Returns
     -------
     h : float
-        Infinite outside the domain of ``"logdet"``.
+        Infinite outside the domain of ``"logdet"``, and where it overflows.
     gradient : array, shape (d, d)
         ``(s I - A)^{-T}``, ``(e^A)'``, ``((I + A/d)^{d-1})'``: on a DAG its entry (i, j) is positive if and only if a
         directed path leads from j to i. For ``"logdet"``, s = 1, it is the sum over those paths of the products of A.
-        Infinite where h is.
+        Infinite where h is, and in the entries whose path sums overflow.
 
     Raises
     ------
@@ -54,40 +47,67 @@ def acyclicity(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from lib.constrained import topo_swaps
-    >>> h, gradient = topo_swaps.acyclicity([[0, -2.0], [0, 0]])
+    >>> h, gradient = topo_swaps.acyclicity(np.array([[0, -2.0], [0, 0]]))
     >>> h, gradient.tolist()
     (0.0, [[1.0, 0.0], [2.0, 1.0]])
     """
-    W = _square(W)
-    if of not in ("abs", "square"):
-        raise ValueError(f"'of' must be 'abs' or 'square', got {of!r}")
-    if not s > 0:
-        raise ValueError(f"s must be positive, got {s}")
-    A, d = (abs(W) if of == "abs" else W * W), len(W)
-    if kind == "exp":
-        E = expm(A)
-        return float(np.trace(E)) - d, E.T
-    if kind == "poly":
-        power = np.linalg.matrix_power(np.eye(d) + A / d, d - 1)
-        h = float(np.sum(power * (np.eye(d) + A / d).T)) - d
-        return h, power.T
-    if kind != "logdet":
-        raise ValueError(f"unknown kind {kind!r}; allowed: 'logdet', 'exp', 'poly'")
-    if is_dag(A):  # exact: triangular in a topological order, so log det is d log s
-        return 0.0, _walks(A, topological_order(A), s)
-    if max(abs(np.linalg.eigvals(A))) >= s:
-        return np.inf, np.full((d, d), np.inf)
-    shifted = s * np.eye(d) - A
-    return float(d * np.log(s) - np.linalg.slogdet(shifted)[1]), np.asarray(np.linalg.inv(shifted).T, dtype=np.float64)
+    W, s = square(W), checks.positive("s", s)
+    checks.choice("kind", kind, ("logdet", "exp", "poly"))
+    checks.choice("of", of, ("abs", "square"))
+    with np.errstate(over="ignore"):
+        A = np.minimum(abs(W) if of == "abs" else W * W, np.finfo(np.float64).max)
+        if is_dag(A):  # exact: no walk returns, so h is 0, and the gradient is a finite sum
+            return 0.0, _of_dag(A, kind, s)
+        with np.errstate(invalid="ignore"):
+            h, gradient = _CYCLIC[kind](A, s)
+    finite = np.isfinite(h) and bool(np.all(np.isfinite(gradient)))
+    return (h, gradient) if finite else (np.inf, np.full(A.shape, np.inf))
+
+
+def _exp(A: Array, s: float) -> tuple[float, Array]:
+    E = expm(A) if A.max() < 1e100 else np.full(A.shape, np.inf)
+    return float(np.trace(E)) - len(A), E.T
+
+
+def _poly(A: Array, s: float) -> tuple[float, Array]:
+    base = np.eye(len(A)) + A / len(A)
+    power = np.linalg.matrix_power(base, len(A) - 1)
+    return float(np.sum(power * base.T)) - len(A), power.T
+
+
+def _logdet(A: Array, s: float) -> tuple[float, Array]:
+    if not max(abs(np.linalg.eigvals(A))) < s:
+        return np.inf, np.full(A.shape, np.inf)
+    shifted = s * np.eye(len(A)) - A
+    h = float(len(A) * np.log(s) - np.linalg.slogdet(shifted)[1])
+    return h, np.asarray(np.linalg.inv(shifted).T, dtype=np.float64)  # (2)
+
+
+_CYCLIC = {"exp": _exp, "poly": _poly, "logdet": _logdet}
+
+
+def _of_dag(A: Array, kind: Kind, s: float) -> Array:
+    """The gradient on a DAG, a sum of products of entries: exact zeros stay zero, overflow becomes infinite, never NaN."""
+    if kind == "logdet":
+        return _walks(A, topological_order(A), s)
+    d, total, power = len(A), np.eye(len(A)), np.eye(len(A))
+    for m in range(1, d):  # A^m / m!, or binom(d - 1, m) (A / d)^m
+        factor = 1 / m if kind == "exp" else (d - m) / (m * d)
+        infinite = np.isinf(power)
+        reached = (infinite.astype(float) @ (A > 0)) > 0
+        power = np.where(reached, np.inf, np.where(infinite, 0.0, power) @ A * factor)
+        total += power
+    return total.T
 
 
 def _walks(A: Array, order: Order, s: float = 1.0) -> Array:
-    """(s I - A)^{-T} of a DAG by back substitution through its order: sums of products, so exact zeros stay zero."""
-    inverse = np.eye(len(A)) / s  # row j of (s I - A)^{-1}, transposed: entry (i, j) of the result
-    result = np.zeros_like(A)
+    """(s I - A)^{-T} of a DAG by back substitution through its order; see `_of_dag`."""
+    result = np.eye(len(A)) / s  # column j: row j of (s I - A)^{-1}
     for j in order[::-1]:
-        result[:, j] = inverse[:, j] + result @ A[j] / s
+        children = np.flatnonzero(A[j])  # only these, since 0 times infinity is NaN
+        result[:, j] += (result[:, children] * A[j, children]).sum(axis=1) / s  # (2)
     return result
 
 
@@ -103,7 +123,7 @@ def candidate_pairs(
     Parameters
     ----------
     G_h : array, shape (d, d)
-        Gradient of h at ``|W|``.
+        Gradient of h at ``|W|``, infinity allowed.
     order : int array, shape (d,)
     size : int
         Number of pairs wanted (the paper's s_small, s_large). Ties with the last one are included, so there may be more;
@@ -124,16 +144,21 @@ def candidate_pairs(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from lib.constrained import topo_swaps
-    >>> topo_swaps.candidate_pairs([[1, 0, 0], [9, 1, 0], [3, 2, 1]], [0, 1, 2], size=2).tolist()
+    >>> G = np.array([[1, 0, 0], [9, 1, 0], [3, 2, 1]])
+    >>> topo_swaps.candidate_pairs(G, np.array([0, 1, 2]), size=2).tolist()
     [[2, 1], [2, 0]]
     """
-    G = _square(G_h, "G_h")
-    order, size = check_order(order, len(G)), positive_integer(size, "size")
+    G = checks.array("G_h", G_h, ndim=2, inf=True)
+    if G.shape[0] != G.shape[1]:
+        raise ValueError(f"G_h must be square, shape (d, d), got shape {G.shape}")
+    order, size = check_order(order, len(G)), checks.integer("size", size, low=1)
     later, earlier = np.tril_indices(len(G), -1)
     i, j = order[later], order[earlier]
+    xi = checks.number("xi", xi, low=0)
     if grad is not None:
-        keep = abs(np.asarray(grad, dtype=np.float64)[i, j]) > xi
+        keep = abs(checks.array("grad", grad, shape=G.shape)[i, j]) > xi
         i, j = i[keep], j[keep]
     value = G[i, j]
     if size < len(value):
@@ -165,24 +190,32 @@ def kkt_violation(W: npt.ArrayLike, gradQ: npt.ArrayLike, tol: float | None = No
 
     Examples
     --------
+    >>> import numpy as np
     >>> from lib.constrained import topo_swaps
     >>> S = [[1.0, 2.0], [2.0, 5.0]]
     >>> W = topo_swaps.order_weights(S, [0, 1])
-    >>> topo_swaps.kkt_violation(W, topo_swaps.score_and_gradient(S, W)[1])
+    >>> topo_swaps.kkt_violation(W, topo_swaps.score_and_gradient(S, W)[1], tol=1e-8)
     0.0
     """
-    W, gradient = _square(W), _square(gradQ, "gradQ")
+    W, gradient = square(W), square(gradQ, "gradQ")
     if W.shape != gradient.shape:
         raise ValueError(f"gradQ must have the shape of W, {W.shape}, got {gradient.shape}")
     if not is_dag(W):
         raise ValueError("W has a cycle: the KKT check is for a DAG, threshold it first (dag_from_weights)")
-    tol = 1e-8 * abs(W).max() if tol is None else tol
-    free = (acyclicity(W)[1] <= tol) & ~np.eye(len(W), dtype=bool)
-    return float(abs(gradient[free]).max(initial=0.0))
+    tol = 1e-8 * abs(W).max() if tol is None else checks.number("tol", tol, low=0)
+    free = (acyclicity(W)[1] <= tol) & ~np.eye(len(W), dtype=bool)  # (7)
+    return float(abs(gradient[free]).max(initial=0.0))  # (7)
 
 
 def dag_from_weights(W: npt.ArrayLike, threshold: float = 0.0) -> tuple[Array, Order, float]:
     """Weights without their smallest entries: the least threshold (not below the given one) that leaves no cycle.
+
+    Parameters
+    ----------
+    W : array, shape (d, d)
+        Weights, perhaps with cycles; left as they are.
+    threshold : float
+        Entries below it in absolute value are zero in any case.
 
     Returns
     -------
@@ -200,13 +233,12 @@ def dag_from_weights(W: npt.ArrayLike, threshold: float = 0.0) -> tuple[Array, O
 
     Examples
     --------
+    >>> import numpy as np
     >>> from lib.constrained import topo_swaps
-    >>> topo_swaps.dag_from_weights([[0, 2.0], [0.1, 0]])[2]
+    >>> topo_swaps.dag_from_weights(np.array([[0, 2.0], [0.1, 0]]))[2]
     0.1
     """
-    W = _square(W).copy()
-    if not threshold >= 0:
-        raise ValueError(f"threshold must not be negative, got {threshold}")
+    W, threshold = square(W), checks.number("threshold", threshold, low=0)
     np.fill_diagonal(W, 0.0)
     W[abs(W) < threshold] = 0.0  # the customary rule keeps abs(W) >= threshold
     levels = np.unique(np.concatenate([[0.0], abs(W[W != 0])]))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from lib.constrained.topo_swaps.scores import Array, Order, check_order, swapped
+from lib import checks
+from lib.constrained.topo_swaps.scores import Array, Order, check_data, check_order, positions, swapped
 
 #: (X_parents (n, p), y (n,)) -> (loss, strength of each parent (p,)); p may be 0.
 Regression = Callable[[Array, Array], tuple[float, Array]]
@@ -23,14 +24,15 @@ class ColumnModel:
     Parameters
     ----------
     X : array, shape (n, d)
+        Finite, n >= 2, d >= 2, no constant column. The regressions see copies of these columns as they are, means included.
     regression : callable
-        ``regression(X_parents, y)`` -> loss and one strength per parent (0 where it has no effect), for example
-        `logistic_column` or `fourier_column`.
+        ``regression(X_parents, y)`` -> loss and one strength per parent (0 where it has no effect), such as
+        `logistic_column`.
 
     Raises
     ------
     ValueError
-        If X is not a finite matrix with d >= 2 columns, or a regression returns another number of strengths.
+        For other data, or where a regression returns another number of strengths, or a loss or strength that is not finite.
 
     Examples
     --------
@@ -47,9 +49,9 @@ class ColumnModel:
     _kept: dict[tuple[int, frozenset[int]], tuple[float, Array]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.X = np.asarray(self.X, dtype=np.float64)
-        if self.X.ndim != 2 or self.X.shape[1] < 2 or not np.all(np.isfinite(self.X)):
-            raise ValueError(f"X must be finite, shape (n, d) with d >= 2, got shape {self.X.shape}")
+        check_data(self.X)
+        self.X = np.array(self.X, dtype=np.float64)
+        checks.function("regression", self.regression)
 
     @property
     def n_regressions(self) -> int:
@@ -65,12 +67,14 @@ class ColumnModel:
         parents = np.sort(before)
         key = (int(node), frozenset(parents.tolist()))
         if key not in self._kept:
-            loss, strength = self.regression(self.X[:, parents], self.X[:, node])
+            loss, strength = self.regression(self.X[:, parents], self.X[:, node].copy())
             if np.shape(strength) != parents.shape:
                 raise ValueError(f"the regression must return {len(parents)} strengths, got shape {np.shape(strength)}")
+            loss = checks.number(f"the regression's loss of node {node}", loss)
+            strength = checks.array(f"the regression's strengths for node {node}", strength, empty=True)
             column = np.zeros(self.X.shape[1])
             column[parents] = strength
-            self._kept[key] = (float(loss), column)
+            self._kept[key] = (loss, column)
         return self._kept[key]
 
 
@@ -105,89 +109,54 @@ class ColumnFit:
 
     def swap_changes(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
         """Change of the score by each swap: the nodes at positions a .. b are regressed again."""
-        pairs = zip(np.atleast_1d(a), np.atleast_1d(b), strict=True)
+        pairs = zip(positions("a", a), positions("b", b), strict=True)
         return np.array([self._losses(swapped(self.order, i, j), i, j) - self._losses(self.order, i, j) for i, j in pairs])
 
 
-def logistic_column(X: Array, y: Array, C: float = 0.1) -> tuple[float, Array]:
+def logistic_column(X: npt.ArrayLike, y: npt.ArrayLike, C: float = 0.1) -> tuple[float, Array]:
     """Logistic regression with an l1 penalty (authors' code: liblinear, C = 0.1): mean loss plus penalty / (C n), ``|coef|``.
+
+    Without intercept, as in the authors' code: a node without parents has probability one half.
 
     Parameters
     ----------
     X : array, shape (n, p)
+        The parents; p may be 0 (empty).
     y : array, shape (n,)
-        0 or 1.
+        0 or 1, both of them present.
     C : float
-        Inverse weight of the penalty.
+        Inverse weight of the penalty, positive.
+
+    Raises
+    ------
+    ValueError
+        If y holds anything but both values 0 and 1.
 
     Examples
     --------
     >>> import numpy as np
     >>> from lib.constrained.topo_swaps import logistic_column
-    >>> round(logistic_column(np.empty((4, 0)), np.array([0.0, 1.0, 0.0, 1.0]))[0], 4)
-    0.6931
+    >>> loss, strength = logistic_column(np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0.0, 1.0, 1.0, 1.0]), C=0.1)
+    >>> round(loss, 4), strength.tolist()
+    (0.6931, [0.0])
     """
+    y, C = checks.array("y", y, ndim=1), checks.positive("C", C)
+    X = checks.array("X", X, shape=(len(y), None), empty=True)
+    if not np.array_equal(np.unique(y), [0.0, 1.0]):
+        raise ValueError(f"y must hold both values 0 and 1 and no other (not centered), got {checks.shown(np.unique(y)[:5])}")
     if not X.shape[1]:
         return float(np.log(2.0)), np.empty(0)  # no intercept: probability one half
-    if len(np.unique(y)) < 2:
-        raise ValueError("a logistic column needs both values 0 and 1")
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(l1_ratio=1.0, C=C, solver="liblinear", fit_intercept=False, tol=1e-4, random_state=0)
+    model = LogisticRegression(**_l1(), C=C, solver="liblinear", fit_intercept=False, tol=1e-4, random_state=0)
     coef = model.fit(X, y).coef_[0]
     margin = np.where(y > 0, 1.0, -1.0) * (X @ coef)
     return float(np.logaddexp(0.0, -margin).mean() + abs(coef).sum() / (C * len(y))), abs(coef)
 
 
-@dataclass(frozen=True)
-class FourierColumn:
-    """Ridge regression on random Fourier features of each parent, summed over parents: a smooth additive model.
+def _l1() -> dict[str, float | str]:
+    """The l1 penalty in the words of the installed scikit-learn: before 1.8, ``l1_ratio`` alone silently means l2."""
+    import sklearn
 
-    It stands in for the authors' networks where those would take minutes. The strength of a parent is the standard deviation
-    of its term.
-
-    Parameters
-    ----------
-    n_features : int
-        Cosines per parent.
-    ridge : float
-        Penalty per sample.
-    length : float
-        Length scale of the features, in standard deviations of a parent.
-    seed : int
-        Of the features, the same for every regression.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lib.constrained.topo_swaps import FourierColumn
-    >>> x = np.linspace(-2, 2, 200)[:, None]
-    >>> FourierColumn()(x, np.sin(2 * x[:, 0]))[0] < 0.1
-    True
-    """
-
-    n_features: int = 32
-    ridge: float = 1e-3
-    length: float = 1.0
-    seed: int = 0
-
-    def features(self, X: Array) -> Array:
-        """Centered features, shape (n, p, n_features)."""
-        rng = np.random.default_rng(self.seed)
-        frequency, phase = rng.normal(0, 1 / self.length, self.n_features), rng.uniform(0, 2 * np.pi, self.n_features)
-        scaled = (X - X.mean(axis=0)) / X.std(axis=0)
-        cosines = np.cos(scaled[:, :, None] * frequency + phase) * np.sqrt(2 / self.n_features)
-        return cosines - cosines.mean(axis=0)
-
-    def __call__(self, X: Array, y: Array) -> tuple[float, Array]:
-        """Half the mean squared residual plus the penalty, and the strength of each parent, shape (p,)."""
-        y = y - y.mean()
-        if not X.shape[1]:
-            return 0.5 * float(np.mean(y * y)), np.empty(0)
-        features = self.features(X)
-        flat = features.reshape(len(X), -1)
-        gram = flat.T @ flat / len(X) + self.ridge * np.eye(flat.shape[1])
-        beta = np.linalg.solve(gram, flat.T @ y / len(X))
-        terms = np.einsum("npf,pf->np", features, beta.reshape(features.shape[1:]))
-        residual = y - terms.sum(axis=1)
-        return 0.5 * float(np.mean(residual**2) + self.ridge * beta @ beta), terms.std(axis=0)
+    version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+    return {"l1_ratio": 1.0} if version >= (1, 8) else {"penalty": "l1"}

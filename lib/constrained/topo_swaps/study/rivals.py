@@ -1,4 +1,4 @@
-"""What TOPO is compared with, all from S: NOTEARS, GOLEM-EV and NOFEARS (ours), DAGMA (the authors' package)."""
+"""What TOPO is compared with, all from S: NOTEARS and NOFEARS (ours), DAGMA (the authors' package)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,10 @@ import numpy.typing as npt
 from scipy.linalg import expm
 from scipy.optimize import minimize
 
+from lib import checks
 from lib.constrained.topo_swaps.acyclicity import acyclicity
-from lib.constrained.topo_swaps.scores import (
-    Array,
-    check_data,
-    check_moments,
-    graph_weights,
-    parent_weights,
-    score_and_gradient,
-    second_moments,
-)
+from lib.constrained.topo_swaps.scores import Array, OrderFit, check_data, check_moments, score_and_gradient, second_moments
+from lib.constrained.topo_swaps.study.graphs import graph_weights, parent_weights
 from lib.problems.dags import is_dag
 
 
@@ -34,7 +28,13 @@ def _least_squares(S: Array, W: Array) -> tuple[float, Array]:
 
 
 def notears_linear(
-    X: npt.ArrayLike, lam: float = 0.0, max_iter: int = 100, h_tol: float = 1e-8, rho_max: float = 1e16, threshold: float = 0.0
+    X: npt.ArrayLike,
+    lam: float = 0.0,
+    max_iter: int = 100,
+    h_tol: float = 1e-8,
+    rho_max: float = 1e16,
+    threshold: float = 0.0,
+    eps: float = 0.0,
 ) -> Array:
     """NOTEARS (Zheng et al., 2018): min ``Q(W) + lam |W|_1`` subject to ``tr e^{W∘W} = d``, by an augmented Lagrangian.
 
@@ -47,6 +47,8 @@ def notears_linear(
         Outer rounds, and where they stop (official values).
     threshold : float
         Set entries below it to zero (official: 0.3).
+    eps : float
+        Ridge, relative to the mean variance, for more columns than rows: there the score has no strict minimum.
 
     Returns
     -------
@@ -56,19 +58,22 @@ def notears_linear(
     Raises
     ------
     ValueError
-        For bad data or negative parameters.
+        For bad data (more columns than rows without a ridge among them) or negative parameters.
 
     Examples
     --------
-    >>> from lib.constrained.topo_swaps import notears_linear, simulate_sem
+    >>> from lib.constrained.topo_swaps.study import notears_linear
+    >>> from lib.problems.dags import simulate_sem
     >>> W = notears_linear(simulate_sem([[0, 1.5], [0, 0]], 500, seed=0), threshold=0.3)
     >>> (W != 0).tolist()
     [[False, True], [False, False]]
     """
-    if lam < 0 or threshold < 0:
-        raise ValueError(f"lam and threshold must not be negative, got {lam} and {threshold}")
-    S = second_moments(X)
+    lam, threshold = checks.number("lam", lam, low=0), checks.number("threshold", threshold, low=0)
+    max_iter = checks.integer("max_iter", max_iter, low=1)
+    h_tol, rho_max = checks.number("h_tol", h_tol, low=0), checks.positive("rho_max", rho_max)
+    S = check_moments(second_moments(X), eps)
     d = len(S)
+    OrderFit.checked(S, np.arange(d))  # refuses a singular S
     free = ~np.eye(d, dtype=bool)
     rho, alpha, h = 1.0, 0.0, np.inf
     theta = np.zeros((2 if lam else 1) * d * (d - 1))  # positive and negative parts where there is a penalty
@@ -111,7 +116,7 @@ def dagma_linear(X: npt.ArrayLike, lam: float = 0.0, threshold: float = 0.0, **o
     Parameters
     ----------
     X : array, shape (n, d)
-        Copied: the package centers its argument in place.
+        Left alone: the package centers its argument in place.
     lam : float
         Weight of the l1 penalty (package: 0.03); 0 where scores are compared with unpenalized ones.
     threshold : float
@@ -128,9 +133,13 @@ def dagma_linear(X: npt.ArrayLike, lam: float = 0.0, threshold: float = 0.0, **o
 
     Examples
     --------
-    >>> from lib.constrained.topo_swaps import dagma_linear
-    >>> W = dagma_linear([[0.0, 1.0], [1.0, 3.1], [2.0, 4.8]])  # doctest: +SKIP
+    >>> import numpy as np
+    >>> from lib.constrained.topo_swaps.study import dagma_linear
+    >>> X = np.array([[0.0, 1.0], [1.0, 3.1], [2.0, 4.8]])
+    >>> dagma_linear(X, warm_iter=20, max_iter=20).shape
+    (2, 2)
     """
+    data = check_data(X)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its progress bar asks for notebook widgets
@@ -138,55 +147,11 @@ def dagma_linear(X: npt.ArrayLike, lam: float = 0.0, threshold: float = 0.0, **o
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"dagma_linear needs the package 'dagma' (pip install dagma): {error}") from error
     # The package keeps its default list of s between calls and changes it, so each call brings its own.
+    lam, threshold = checks.number("lam", lam, low=0), checks.number("threshold", threshold, low=0)
     settings = {"s": [1.0, 0.9, 0.8, 0.7, 0.6], **options}
     model = DagmaLinear(loss_type="l2", verbose=False)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-        return np.asarray(model.fit(check_data(X).copy(), lambda1=lam, w_threshold=threshold, **settings))
-
-
-def golem_ev(
-    X: npt.ArrayLike, lam1: float = 0.02, lam2: float = 5.0, n_steps: int = 100_000, lr: float = 1e-3, threshold: float = 0.0
-) -> Array:
-    """GOLEM-EV (Ng, Ghassami and Zhang, 2020): equal-variance likelihood with soft penalties, by Adam from W = 0.
-
-    Minimizes ``(d/2) log tr((I - W)' S (I - W)) - log |det(I - W)| + lam1 |W|_1 + lam2 (tr e^{W∘W} - d)``.
-
-    Parameters
-    ----------
-    X : array, shape (n, d)
-    lam1, lam2, n_steps, lr : float, float, int, float
-        The paper's values by default.
-    threshold : float
-        Set entries below it to zero (paper: 0.3).
-
-    Returns
-    -------
-    array, shape (d, d)
-
-    Raises
-    ------
-    ValueError
-        For bad data.
-
-    Examples
-    --------
-    >>> from lib.constrained.topo_swaps import golem_ev, simulate_sem
-    >>> W = golem_ev(simulate_sem([[0, 1.5], [0, 0]], 500, seed=0), n_steps=3000, threshold=0.3)
-    >>> (W != 0).tolist()
-    [[False, True], [False, False]]
-    """
-    S = second_moments(X)
-    d = len(S)
-    W, first, second = np.zeros((d, d)), np.zeros((d, d)), np.zeros((d, d))
-    for step in range(1, n_steps + 1):
-        residual = np.eye(d) - W
-        product = S @ residual
-        gradient = -d * product / np.sum(residual * product) + np.linalg.inv(residual).T
-        gradient += lam1 * np.sign(W) + lam2 * 2 * W * expm(W * W).T
-        np.fill_diagonal(gradient, 0.0)
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        W -= lr * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
-    return _threshold(W, threshold)
+        return np.asarray(model.fit(data, lambda1=lam, w_threshold=threshold, **settings))
 
 
 def nofears(S: npt.ArrayLike, W: npt.ArrayLike, tol: float = 1e-8) -> Array:
@@ -201,6 +166,7 @@ def nofears(S: npt.ArrayLike, W: npt.ArrayLike, tol: float = 1e-8) -> Array:
     W : array, shape (d, d)
         Weights of a DAG; only its edges matter.
     tol : float
+        Relative to the largest variance.
 
     Returns
     -------
@@ -213,11 +179,13 @@ def nofears(S: npt.ArrayLike, W: npt.ArrayLike, tol: float = 1e-8) -> Array:
 
     Examples
     --------
-    >>> from lib.constrained.topo_swaps import nofears
-    >>> nofears([[1.0, 2.0], [2.0, 5.0]], [[0, 0], [0, 0]]).tolist()
+    >>> import numpy as np
+    >>> from lib.constrained.topo_swaps.study import nofears
+    >>> nofears(np.array([[1.0, 2.0], [2.0, 5.0]]), np.zeros((2, 2))).tolist()
     [[0.0, 2.0], [0.0, 0.0]]
     """
-    S, W = check_moments(S), np.array(W, dtype=np.float64)
+    S, W = check_moments(S), checks.array("W", W).astype(np.float64)
+    tol = checks.number("tol", tol, low=0) * float(np.diag(S).max())
     if W.shape != S.shape or not is_dag(W):
         raise ValueError(f"W must be the weights of a DAG with the shape of S, {S.shape}")
     edges = W != 0

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from lib import checks
 from lib.constrained.topo_swaps.acyclicity import dag_from_weights, kkt_violation
 from lib.constrained.topo_swaps.scores import Array, Order, order_score, order_weights, score_and_gradient, second_moments
 from lib.problems.dags import shd, simulate_dag, simulate_sem, simulate_weights, topological_order
@@ -32,6 +33,14 @@ class Instance:
         The order's score on the data: what `gap` is measured from.
     threshold : float
         Below it an estimated weight is no edge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.constrained.topo_swaps.study import Instance
+    >>> inst = Instance.of(np.array([[0, 2.0], [0, 0]]), np.array([[-1.0, -2.5], [0.0, 0.5], [1.0, 2.0]]))
+    >>> inst.gap([0, 1]), inst.gap([1, 0]) > 0
+    (0.0, True)
     """
 
     W: Array
@@ -86,11 +95,11 @@ def parse_family(family: str) -> tuple[Literal["ER", "SF"], int, int]:
 
     Examples
     --------
-    >>> from lib.constrained.topo_swaps import parse_family
+    >>> from lib.constrained.topo_swaps.study import parse_family
     >>> parse_family("SF4-50")
     ('SF', 4, 50)
     """
-    match = re.fullmatch(r"(ER|SF)(\d+)-(\d+)", family)
+    match = re.fullmatch(r"(ER|SF)(\d+)-(\d+)", family) if isinstance(family, str) else None
     if match is None:
         raise ValueError(f"a family is named like 'ER4-50' (kind, edges per node, nodes), got {family!r}")
     kind: Literal["ER", "SF"] = "ER" if match[1] == "ER" else "SF"
@@ -111,6 +120,7 @@ def draw_instance(
     index : int
         Which of the family's instances.
     n : int
+        Samples, at least 2.
     scales : float or array, shape (d,)
         Standard deviations of the noise; the graph, weights and standardized noise do not depend on them.
 
@@ -121,12 +131,14 @@ def draw_instance(
 
     Examples
     --------
-    >>> from lib.constrained.topo_swaps import draw_instance
+    >>> from lib.constrained.topo_swaps.study import draw_instance
     >>> from lib.experiment import rng
-    >>> draw_instance(lambda *axes: rng(0, *axes), "ER1-5").X.shape
+    >>> draw_instance(lambda *axes: rng(0, *axes), "ER1-5", index=0, n=1000, scales=1.0).X.shape
     (1000, 5)
     """
     kind, k, d = parse_family(family)
-    axes = (family, index)
+    checks.function("rng", rng)
+    index = checks.integer("index", index, low=0)
+    n, axes = checks.integer("n", n, low=2), (family, index)
     W = simulate_weights(simulate_dag(d, k * d, kind, rng("graph", *axes)), seed=rng("weights", *axes))
     return Instance.of(W, simulate_sem(W, n, scales=scales, seed=rng("noise", *axes)))
