@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,70 +12,13 @@ from typing import Any
 import pytest
 
 from lib import execute
-from tools import notebooks, scaffold
+from tools import compare, notebooks, scaffold
 
 # One thread per process, as the Makefile has it: read when numpy and torch load, which nothing above does.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
-#: Where a chapter's sheet names no tolerance (front matter): numbers must print alike.
-DEFAULT_RTOL = 1e-9
-
-
-class Tolerant(str):
-    """A text that equals another one if the words are equal, integers too, and other numbers within a tolerance."""
-
-    rtol: float
-
-    def __new__(cls, text: str, rtol: float) -> Tolerant:
-        self = super().__new__(cls, text)
-        self.rtol = rtol
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, str):
-            return NotImplemented
-        if NUMBER.sub("#", self) != NUMBER.sub("#", other):
-            return False
-        pairs = zip(NUMBER.findall(self), NUMBER.findall(other), strict=True)
-        return all(self._close(a, b) for a, b in pairs)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
-
-    def _close(self, a: str, b: str) -> bool:
-        if a == b:
-            return True
-        if not re.search(r"[.eE]", a) and not re.search(r"[.eE]", b):
-            return False  # two different integers
-        x, y = float(a.replace(",", "")), float(b.replace(",", ""))
-        # Residuals of exact identities (1e-16 and the like) are rounding noise: equal below 1e-9.
-        return math.isclose(x, y, rel_tol=self.rtol, abs_tol=1e-9) or self._one_digit_apart(a, b)
-
-    @staticmethod
-    def _one_digit_apart(a: str, b: str) -> bool:
-        """Three or more printed digits may differ by one in the last: a value can lie on the rounding boundary."""
-        decimals = [text.partition(".")[2] for text in (a, b)]
-        if len(decimals[0]) != len(decimals[1]) or re.search("[eE]", a + b):
-            return False
-        if len(re.sub(r"\D", "", a).lstrip("0")) < 3:
-            return False
-        return abs(float(a.replace(",", "")) - float(b.replace(",", ""))) <= 1.001 * 10.0 ** -len(decimals[0])
-
-
-def rtol_of(notebook: Path) -> float:
-    """A chapter's numeric tolerance, from its sheet."""
-    sheet = notebook.with_suffix(".yml")
-    if not sheet.is_file():
-        return DEFAULT_RTOL
-    import yaml
-
-    return float(yaml.safe_load(sheet.read_text(encoding="utf-8"))["rtol"])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -88,17 +28,17 @@ def pytest_collectstart(collector):
         return
     from nbval.plugin import IPyNbCell
 
-    collector.skip_compare = (*collector.skip_compare, "stderr", "application/papermill.record/image/png")
+    collector.skip_compare = (*collector.skip_compare, *compare.SKIPPED)
     if not hasattr(IPyNbCell, "_plain_sanitize"):
         IPyNbCell._plain_sanitize = IPyNbCell.sanitize
         IPyNbCell.sanitize = _sanitize
 
 
 def _sanitize(cell, output):
-    text = json.dumps(output, sort_keys=True) if isinstance(output, dict | list) else output
-    if not isinstance(text, str):
-        return text
-    return Tolerant(cell._plain_sanitize(text), rtol_of(Path(cell.parent.path)))
+    if not isinstance(output, str | dict | list):
+        return output
+    text = cell._plain_sanitize(compare.comparable(output))
+    return compare.Tolerant(text, compare.rtol_of(Path(cell.parent.path)))
 
 
 TOY_CELLS = {

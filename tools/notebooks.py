@@ -37,13 +37,20 @@ _METADATA = {
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
 }
 BOOTSTRAP = """\
-# Installs the book's package where it is missing (in Colab, say); does nothing where it is installed.
-import importlib.metadata
+# Installs what this chapter needs where it is missing (in Colab, say); does nothing where it is installed.
+import importlib.metadata as metadata
+import sys
 
 try:
-    importlib.metadata.version("optimization-executed")
-except importlib.metadata.PackageNotFoundError:
+    metadata.version("optimization-executed")
+except metadata.PackageNotFoundError:
+    if "{url}".endswith("OWNER/REPO"):
+        raise RuntimeError("this copy of the book names no repository of its own, so nothing is installed") from None
+    modules = metadata.packages_distributions()
+    loaded = {{name: metadata.version(name) for m in modules if m in sys.modules for name in modules[m]}}
     %pip install -q "optimization-executed[{slug}] @ git+{url}@{ref}"
+    if changed := [name for name, version in loaded.items() if metadata.version(name) != version]:
+        print("Restart the runtime and run all cells: packages that were loaded have changed:", *changed)
     import lib
 
     print("lib", lib.__version__, "from", lib.__file__)"""

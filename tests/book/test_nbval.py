@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Tolerant
+from tests.conftest import ROOT
 from tools import notebooks
+from tools.compare import Tolerant
 
 CELLS = [
     "print('accuracy 0.8123, wins 12')",
