@@ -1,6 +1,9 @@
 """AnyLoss: soft confusion matrix, scores, losses and closed-form gradients (see also test_anyloss_learners.py)."""
 
+import copy
+import io
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -12,12 +15,12 @@ from lib.objectives.anyloss import AnyLoss, SOLLoss, functional, max_safe_L, slp
 from lib.objectives.anyloss.functional import Confusion
 
 SIX = {
-    "accuracy": {"score": "accuracy"},
-    "f0.5": {"score": "fbeta", "beta": 0.5},
-    "f1": {"score": "f1"},
-    "f2": {"score": "f2"},
-    "gmean": {"score": "gmean"},
-    "balanced_accuracy": {"score": "balanced_accuracy"},
+    "accuracy": {"metric": "accuracy"},
+    "f0.5": {"metric": "fbeta", "beta": 0.5},
+    "f1": {"metric": "f1"},
+    "f2": {"metric": "f2"},
+    "gmean": {"metric": "gmean"},
+    "balanced_accuracy": {"metric": "balanced_accuracy"},
 }
 six = pytest.mark.parametrize("kwargs", SIX.values(), ids=SIX)
 
@@ -85,7 +88,7 @@ def test_cells_sum_to_n_and_equal_a_loop(batch):
 def test_closed_form_equals_autograd_and_the_papers_formula(kwargs, L, request):
     X, y, theta = design()
     name = request.node.callspec.id.rsplit("-", 1)[-1]
-    ours = slp_gradient(kwargs["score"], X, y, theta, L, beta=kwargs.get("beta", 1.0))
+    ours = slp_gradient(kwargs["metric"], X, y, theta, L, beta=kwargs.get("beta", 1.0))
     np.testing.assert_allclose(ours, autograd_gradient(AnyLoss(**kwargs, L=L), X, y, theta), atol=1e-12)
     np.testing.assert_allclose(ours, paper_gradient(name, X, y, theta, L), atol=1e-12)
 
@@ -99,7 +102,7 @@ def test_closed_form_equals_finite_differences(kwargs):
         return float(loss(torch.tensor(expit(X @ t)), torch.tensor(y)))
 
     numeric = [(value(theta + h * e) - value(theta - h * e)) / (2 * h) for e in np.eye(4)]
-    ours = slp_gradient(kwargs["score"], X, y, theta, 5.0, beta=kwargs.get("beta", 1.0))
+    ours = slp_gradient(kwargs["metric"], X, y, theta, 5.0, beta=kwargs.get("beta", 1.0))
     np.testing.assert_allclose(ours, numeric, atol=1e-8)  # central differences: h^2 plus rounding / h
 
 
@@ -238,7 +241,7 @@ def _cells(X, y, theta):
 
 def test_gmean_slopes_are_zero_where_the_gmean_is():
     cells = Confusion(np.array([0.0, 3.0]), np.array([1.0, 6.0]), np.array([4.0, 1.0]), np.array([5.0, 0.0]))
-    assert np.array_equal(functional.score_slopes("gmean", cells), np.zeros((2, 2)))
+    assert np.array_equal(functional.metric_slopes("gmean", cells, 5.0, 6.0), np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 73), (torch.float32, 33)])
@@ -264,7 +267,7 @@ def test_max_safe_L_accepts_numpy_types_and_refuses_integers():
 
 def test_sol_with_a_logistic_threshold_is_anyloss(batch):
     for kwargs in SIX.values():
-        sol = SOLLoss(kwargs["score"], "logistic", 0.5, 1 / 73, beta=kwargs.get("beta", 1.0))
+        sol = SOLLoss(kwargs["metric"], "logistic", 0.5, 1 / 73, beta=kwargs.get("beta", 1.0))
         assert float(sol(*batch)) == pytest.approx(float(AnyLoss(**kwargs)(*batch)), abs=1e-12)
 
 
@@ -390,30 +393,30 @@ def test_bad_L_is_refused_everywhere(L, batch):
         lambda: slp_gradient("f1", X, y, theta, L),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match="L must be positive and finite"):
+        with pytest.raises(ValueError, match="L must be a finite number above 0"):
             call()
 
 
 def test_bad_arguments_are_refused(batch):
-    with pytest.raises(ValueError, match=r"unknown score 'f3'.*gmean"):
+    with pytest.raises(ValueError, match=r"metric must be one of .*gmean.*'f3'"):
         AnyLoss("f3")
     with pytest.raises(TypeError, match="name or a callable"):
         AnyLoss(3)
-    with pytest.raises(ValueError, match="use score='fbeta'"):
+    with pytest.raises(ValueError, match="use metric='fbeta'"):
         AnyLoss("f1", beta=2.0)
     with pytest.raises(ValueError, match="beta must be"):
         AnyLoss("fbeta", beta=-1.0)
     with pytest.raises(ValueError, match="eps must be"):
         AnyLoss(eps=-1e-3)
-    with pytest.raises(TypeError, match="real number"):
+    with pytest.raises(TypeError, match="L must be"):
         AnyLoss(L="73")
     with pytest.raises(ValueError, match="distribution must be one of"):
         SOLLoss(distribution="normal")
-    with pytest.raises(ValueError, match="delta must be positive"):
+    with pytest.raises(ValueError, match="delta must be"):
         SOLLoss(delta=0.0)
-    with pytest.raises(ValueError, match=r"mu must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match="mu must be"):
         SOLLoss(mu=1.0)
-    with pytest.raises(ValueError, match="score returned nan"):
+    with pytest.raises(ValueError, match="metric must be finite: returned nan"):
         AnyLoss(lambda tp, fp, fn, tn: tp * float("nan"))(*batch)
     with pytest.raises(TypeError, match="0-dimensional tensor"):
         AnyLoss(lambda tp, fp, fn, tn: 0.5)(*batch)
@@ -454,6 +457,103 @@ def test_a_custom_score_trains_without_nan():
 
 
 def test_losses_describe_themselves():
-    assert repr(AnyLoss("fbeta", beta=2.0)) == "AnyLoss(score=fbeta, beta=2.0, L=73.0, from_logits=False, eps=0.0)"
+    assert repr(AnyLoss("fbeta", beta=2.0)) == "AnyLoss(metric=fbeta, beta=2.0, L=73.0, from_logits=False, eps=0.0)"
     assert "distribution=cosine" in repr(SOLLoss())
-    assert "score=mcc" in repr(AnyLoss(functional.mcc))
+    assert "metric=mcc" in repr(AnyLoss(functional.mcc))
+
+
+def top_heavy(tp, fp, fn, tn):
+    return tp / (tp + 3 * fp + fn)
+
+
+@pytest.mark.parametrize("loss", [AnyLoss("f1"), AnyLoss("fbeta", beta=2.0), AnyLoss(top_heavy), SOLLoss("mcc")], ids=repr)
+def test_losses_survive_pickling_and_saving(loss, batch):
+    buffer = io.BytesIO()
+    torch.save(loss, buffer)
+    buffer.seek(0)
+    for again in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss), torch.load(buffer, weights_only=False)):
+        assert float(again(*batch)) == float(loss(*batch))
+        assert repr(again) == repr(loss)
+
+
+def test_settings_changed_after_construction_count(batch):
+    loss = AnyLoss("f1")
+    loss.metric = "f2"
+    assert float(loss(*batch)) == float(AnyLoss("f2")(*batch))
+    loss.L = 10
+    assert float(loss(*batch)) == float(AnyLoss("f2", L=10.0)(*batch))
+    for name, bad in [("metric", "f3"), ("beta", 2.0), ("L", -1.0), ("eps", float("nan")), ("from_logits", 1), ("check", None)]:
+        with pytest.raises((ValueError, TypeError), match=name):
+            setattr(loss, name, bad)
+    assert float(loss(*batch)) == float(AnyLoss("f2", L=10.0)(*batch))
+
+
+def test_metrics_are_known_by_name_in_any_case(batch):
+    assert float(AnyLoss("F1")(*batch)) == float(AnyLoss("f1")(*batch))
+    for name in ("mcc", "jaccard"):
+        assert float(AnyLoss(name)(*batch)) == float(AnyLoss(getattr(functional, name))(*batch))
+        X, y, theta = design(6)
+        closed = slp_gradient(name, X, y, theta, 10.0)
+        np.testing.assert_allclose(closed, autograd_gradient(AnyLoss(name, L=10.0), X, y, theta), rtol=1e-10, atol=1e-14)
+
+
+def test_the_papers_constants_are_the_defaults():
+    assert (AnyLoss().L, AnyLoss().metric, AnyLoss().beta, AnyLoss().eps) == (73.0, "f1", 1.0, 0.0)
+    assert (SOLLoss().distribution, SOLLoss().mu, SOLLoss().delta) == ("cosine", 0.5, 0.1)
+
+
+def test_weights_count_samples(batch):
+    p, y = batch
+    weight = torch.arange(300) % 3
+    repeated = torch.repeat_interleave(torch.arange(300), weight)
+    for name in ("f1", "gmean", "accuracy", "mcc"):
+        expected = float(AnyLoss(name)(p[repeated], y[repeated]))
+        assert float(AnyLoss(name)(p, y, weight)) == pytest.approx(expected, rel=1e-12)
+    assert float(sum(soft_confusion(p, y, weight=weight))) == pytest.approx(float(weight.sum()))
+    for bad in (-weight, weight + float("nan")):
+        with pytest.raises(ValueError, match="weight must be finite"):
+            AnyLoss()(p, y, bad)
+    with pytest.raises(ValueError, match="weight must have the shape"):
+        AnyLoss()(p, y, weight[:3])
+    with pytest.raises(ValueError, match="needs both classes"):
+        AnyLoss()(p, y, (y == 0).double())
+
+
+def test_without_checks_the_core_can_be_mapped_and_differentiated_by_torch_func(batch):
+    p, y = batch
+    stacked = torch.stack([p, p.flip(0), 1 - p])
+    mapped = torch.func.vmap(lambda row: functional.any_loss(row, y, "gmean", check=False))(stacked)
+    expected = [float(AnyLoss("gmean")(row, y)) for row in stacked]
+    np.testing.assert_allclose(mapped, expected, rtol=1e-12)
+    gradient = torch.func.grad(lambda q: AnyLoss("f1", check=False)(q, y))(p)
+    leaf = p.clone().requires_grad_()
+    AnyLoss("f1")(leaf, y).backward()
+    torch.testing.assert_close(gradient, leaf.grad)
+
+
+def test_compiles_without_a_break(batch):
+    loss = AnyLoss("f1", from_logits=True)
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    logits = torch.logit(batch[0])
+    assert float(compiled(logits, batch[1])) == pytest.approx(float(loss(logits, batch[1])), rel=1e-12)
+
+
+def test_values_are_read_once_per_call(batch, monkeypatch):
+    reads = []
+    for name in ("item", "tolist", "__bool__", "__float__"):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, _f=original, _n=name: (reads.append(_n), _f(self))[1])
+    for target in (batch[1], batch[1].bool(), 2.0 * batch[1] - 1):
+        AnyLoss("gmean")(batch[0], target)
+    assert reads == ["tolist"] * 3
+
+
+def test_input_is_left_alone_and_half_precision_logits_are_widened_first(batch):
+    p, y = batch
+    before = p.clone()
+    AnyLoss()(p, y)
+    assert torch.equal(p, before)
+    logits = torch.logit(p).half()
+    assert float(AnyLoss(from_logits=True)(logits, y)) == float(AnyLoss(from_logits=True)(logits.float(), y))
+    with pytest.raises(TypeError, match="floating point"):
+        AnyLoss()(p.to(torch.complex64), y)

@@ -8,7 +8,8 @@ from sklearn.metrics import f1_score
 
 from lib import data
 from lib.objectives.anyloss import AnyLoss
-from lib.objectives.anyloss.comparison import (
+from lib.objectives.anyloss.perceptron import Objective
+from lib.objectives.anyloss.study.comparison import (
     KEEL_SETS,
     by_set,
     fresh_network_scores,
@@ -16,10 +17,9 @@ from lib.objectives.anyloss.comparison import (
     pooled,
     rivals,
 )
-from lib.objectives.anyloss.evaluation import FoldScores
-from lib.objectives.anyloss.network import predict_probs, train_network
-from lib.objectives.anyloss.perceptron import Objective
-from lib.objectives.anyloss.protocol import cross_validate, resample
+from lib.objectives.anyloss.study.evaluation import FoldScores
+from lib.objectives.anyloss.study.network import predict_probs, train_network
+from lib.objectives.anyloss.study.protocol import cross_validate, resample
 
 
 def blobs(n=160, seed=0, share=0.25):
@@ -57,7 +57,7 @@ def test_rivals_are_those_named_and_run():
         *("SOL f2", "BCE cut f2", "logistic cut f2"),
     ]
     assert methods["SMOTE"].learner.learning_rate == methods["weighted BCE"].learner.learning_rate == 0.5
-    assert methods["SOL f2"].learner.score == methods["BCE cut f2"].tune == methods["logistic cut f2"].tune == "f2"
+    assert methods["SOL f2"].learner.metric == methods["BCE cut f2"].tune == methods["logistic cut f2"].tune == "f2"
     scores = cross_validate(X, y, methods, n_splits=2, max_iter=20)
     assert np.isfinite(scores.values).all()
     assert scores.mean("logistic cut f2", "f2") > scores.mean("logistic", "f2")

@@ -1,14 +1,14 @@
 """Formulas of AnyLoss as pure functions: amplification, soft confusion matrix, losses and their closed-form gradient.
 
 Han, Moniz and Chawla, "AnyLoss: Transforming Classification Metrics into Loss Functions", arXiv:2405.14745 (2024). The
-table of symbols is in `lib.objectives.anyloss`; the scores themselves are in `scores` and can be had from here as well.
-Everything is deterministic and keeps the dtype and the device of its input.
+table of symbols is in `lib.objectives.anyloss`; the metrics themselves are in `scores` and can be had from here as well.
+Everything is deterministic and keeps the dtype and the device of its input; half precision is computed in float32.
 """
 
 from __future__ import annotations
 
 import math
-from numbers import Real
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,49 +17,47 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from lib import checks
 from lib.objectives.anyloss.scores import (
-    SCORE_NAMES,
+    METRIC_NAMES,
     Confusion,
-    Score,
+    Metric,
     accuracy,
     balanced_accuracy,
-    canonical_score,
+    canonical_metric,
     fbeta,
     gmean,
     jaccard,
     mcc,
-    score_function,
-    score_slopes,
+    metric_function,
+    metric_slopes,
 )
 
 __all__ = [
+    "METRIC_NAMES",
     "PAPER_L",
-    "SCORE_NAMES",
     "THRESHOLD_DISTRIBUTIONS",
     "Confusion",
-    "Score",
+    "Metric",
     "accuracy",
     "amplify",
     "any_loss",
     "balanced_accuracy",
-    "canonical_score",
-    "check_L",
-    "check_batch",
-    "check_probs",
+    "canonical_metric",
     "check_target",
-    "check_threshold",
     "confusion_of",
     "fbeta",
     "gmean",
     "jaccard",
     "max_safe_L",
     "mcc",
-    "one_minus_score",
+    "metric_function",
+    "metric_slopes",
     "require_both_classes",
-    "score_function",
-    "score_slopes",
+    "sharpen",
     "slp_gradient",
     "soft_confusion",
+    "soft_loss",
     "threshold_cdf",
 ]
 
@@ -69,82 +67,46 @@ PAPER_L = 73.0
 THRESHOLD_DISTRIBUTIONS = ("cosine", "uniform", "logistic")
 
 
-# --- input checks ---------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------------------------
 
 
-def check_L(L: float) -> float:
-    """Return L as a float; raise if it is not a positive finite number."""
-    if isinstance(L, bool) or not isinstance(L, Real):
-        raise TypeError(f"L must be a real number, got {L!r}")
-    if not math.isfinite(L) or L <= 0:
-        raise ValueError(f"L must be positive and finite, got {L}")
-    return float(L)
-
-
-def check_threshold(distribution: str, mu: float, delta: float) -> None:
-    """Raise ``ValueError`` unless the arguments describe a random threshold of `threshold_cdf`."""
-    if distribution not in THRESHOLD_DISTRIBUTIONS:
-        raise ValueError(f"distribution must be one of {THRESHOLD_DISTRIBUTIONS}, got {distribution!r}")
-    if not 0 < mu < 1:
-        raise ValueError(f"mu must lie in (0, 1), got {mu}")
-    if not math.isfinite(delta) or delta <= 0:
-        raise ValueError(f"delta must be positive and finite, got {delta}")
-
-
-def check_probs(probs: Any) -> Any:
-    """Return a tensor or float array of probabilities; raise ``ValueError`` on NaN or values outside [0, 1]."""
-    if not isinstance(probs, Tensor):
-        probs = np.asarray(probs)
-    floating = probs.is_floating_point() if isinstance(probs, Tensor) else np.issubdtype(probs.dtype, np.floating)
-    if not floating:
-        raise TypeError(f"probabilities must be floating point, got {probs.dtype}")
-    if 0 in probs.shape:
-        raise ValueError(f"no samples: got shape {tuple(probs.shape)}")
-    values = probs.detach() if isinstance(probs, Tensor) else probs
-    low, high = float(values.min()), float(values.max())  # NaN propagates through both
-    if math.isnan(low) or math.isnan(high):
-        raise ValueError("input contains NaN")
-    if low < 0 or high > 1:
-        raise ValueError(f"probabilities must lie in [0, 1], got {low:.4g}..{high:.4g}; logits (from_logits)?")
-    return probs
-
-
-def check_target(target: Any) -> Any:
+def check_target(target: Any, name: str = "target") -> Any:
     """Return a boolean mask of the positives, of the type (tensor or array) and shape of ``target``.
 
     Accepted are bool, {0, 1} and {-1, +1} of any dtype; anything else raises ``ValueError``.
     """
     if not isinstance(target, Tensor):
         target = np.asarray(target)
+        if target.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must hold labels 0/1, -1/+1 or bool, got {checks.shown(target)}")
+    if 0 in target.shape:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(target.shape)}")
     positive = target == 1
     if bool((positive | (target == 0)).all()) or bool((positive | (target == -1)).all()):
         return positive
+    raise _bad_labels(target, name)
+
+
+def _bad_labels(target: Any, name: str) -> ValueError:
     some = sorted({float(v) for v in target.reshape(-1)[:1000]}, key=lambda v: (math.isnan(v), v))[:4]
-    raise ValueError(f"target must hold labels 0/1, -1/+1 or bool, got values like {some}")
+    return ValueError(f"{name} must hold labels 0/1, -1/+1 or bool, got values like {some}")
 
 
-def check_batch(probs: Any, target: Any) -> tuple[Tensor, Tensor]:
-    """Return probabilities (at least float32) and the mask of positives, two tensors of one shape (N,) or (N, 1)."""
-    p, y = (v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v)) for v in (probs, target))
-    if p.shape != y.shape:
-        raise ValueError(f"input and target must have one shape, got {tuple(p.shape)} and {tuple(y.shape)}")
-    if p.ndim not in (1, 2) or (p.ndim == 2 and p.shape[1] != 1):
-        raise ValueError(f"input must have shape (N,) or (N, 1), got {tuple(p.shape)}")
-    p = check_probs(p)
-    # Sums of thousands of half-precision terms are meaningless; autocast hands us such inputs.
-    return p.float() if p.dtype in (torch.float16, torch.bfloat16) else p, check_target(y)
-
-
-def require_both_classes(n_positive: Any, n_negative: Any) -> None:
+def require_both_classes(n_positive: Any, n_negative: Any, name: str = "target") -> None:
     """Raise ``ValueError`` if either class is empty."""
     if n_positive == 0 or n_negative == 0:
         raise ValueError(
-            f"a score needs both classes, got {int(n_positive)} positives and {int(n_negative)} negatives; "
+            f"{name} needs both classes, got {n_positive:g} positives and {n_negative:g} negatives; "
             "use larger or stratified batches (StratifiedBatchSampler) or eps > 0"
         )
 
 
 # --- amplification and soft confusion matrix ------------------------------------------------------------------------
+
+
+def sharpen(probs: Tensor, L: float) -> Tensor:
+    """A(p) = 1 / (1 + exp(-L (p - 1/2))) without any check: the core of `amplify`."""
+    return torch.sigmoid(L * (probs - 0.5))  # (2)
 
 
 def amplify(probs: Any, L: float = PAPER_L) -> Any:
@@ -170,41 +132,50 @@ def amplify(probs: Any, L: float = PAPER_L) -> Any:
 
     Examples
     --------
+    >>> from lib.objectives.anyloss import amplify
     >>> amplify([0.25, 0.5, 0.75], L=4.0).round(3).tolist()
     [0.269, 0.5, 0.731]
     """
-    L, probs = check_L(L), check_probs(probs)
-    u = L * (probs - 0.5)
-    return torch.sigmoid(u) if isinstance(u, Tensor) else expit(u)
+    L = checks.positive("L", L)
+    if isinstance(probs, Tensor):
+        checks.tensor("probs", probs, finite=False)
+        _check_range(*probs.detach().aminmax(), "probs")
+        return sharpen(probs, L)
+    probs = checks.array("probs", probs)
+    _check_range(probs.min(), probs.max(), "probs")
+    return expit(L * (probs - 0.5))
 
 
 def threshold_cdf(probs: Tensor, distribution: str = "cosine", mu: float = 0.5, delta: float = 0.1) -> Tensor:
     """Probability that a random threshold lies below p: the soft decision of score-oriented losses (SOL).
 
     ``"cosine"``: raised cosine on [mu - delta, mu + delta]; ``"uniform"``: uniform there; ``"logistic"``: logistic with
-    scale ``delta``, which is ``amplify`` for mu = 1/2, delta = 1/L.
+    scale ``delta``, which is ``amplify`` for mu = 1/2, delta = 1/L. Nothing is checked here.
     Marchetti, Guastavino, Piana and Campi, "Score-oriented loss (SOL) functions", arXiv:2103.15522.
     """
-    check_threshold(distribution, mu, delta)
-    u = (check_probs(probs) - mu) / delta
+    u = (probs - mu) / delta
     if distribution == "logistic":
         return torch.sigmoid(u)
     u = u.clamp(-1.0, 1.0)
     return (1 + u) / 2 if distribution == "uniform" else (1 + u + torch.sin(math.pi * u) / math.pi) / 2
 
 
-def confusion_of(decisions: Tensor, positive: Tensor) -> Confusion:
-    """Confusion matrix of (soft) decisions in [0, 1]: four 0-dimensional tensors.
+def confusion_of(decisions: Tensor, positive: Tensor, weight: Tensor | None = None) -> Confusion:
+    """Confusion matrix of (soft) decisions (N,) in [0, 1]: four 0-dimensional tensors.
 
     Each cell is summed on its own. TN as n - S_y - S_h + S_hy would lose all digits where it is small, and the gradient
     of the G-mean divides by it.
     """
-    y, rejected = positive.to(decisions.dtype), 1 - decisions
-    cells = (y * decisions, (1 - y) * decisions, y * rejected, (1 - y) * rejected)
-    return Confusion(*(cell.sum() for cell in cells))
+    y = positive.to(decisions.dtype)
+    sides = torch.stack((y, 1 - y))  # row 0 picks the positives, row 1 the negatives
+    if weight is not None:
+        sides = sides * weight
+    tp, fp = (sides * decisions).sum(1).unbind()  # (4): S_hy, S_h - S_hy
+    fn, tn = (sides * (1 - decisions)).sum(1).unbind()  # (4): S_y - S_hy, n - S_y - S_h + S_hy
+    return Confusion(tp, fp, fn, tn)
 
 
-def soft_confusion(probs: Tensor, target: Tensor, L: float = PAPER_L) -> Confusion:
+def soft_confusion(probs: Tensor, target: Tensor, L: float = PAPER_L, weight: Tensor | None = None) -> Confusion:
     """Differentiable confusion matrix of amplified probabilities.
 
     TP = sum y A(p), FP = sum (1 - y) A(p), FN = sum y (1 - A(p)), TN = sum (1 - y) (1 - A(p)); their sum is n.
@@ -217,11 +188,13 @@ def soft_confusion(probs: Tensor, target: Tensor, L: float = PAPER_L) -> Confusi
         Labels 0/1, -1/+1 or bool, any dtype.
     L : float, default=73.0 (the paper's value)
         Steepness of the amplification.
+    weight : Tensor, same shape, optional
+        How much each sample counts, at least 0; the cells then sum to the sum of the weights.
 
     Returns
     -------
     Confusion
-        ``(tp, fp, fn, tn)``, 0-dimensional tensors of the dtype of ``probs``.
+        ``(tp, fp, fn, tn)``, 0-dimensional tensors of the dtype of ``probs`` (float32 for half precision).
 
     Raises
     ------
@@ -232,39 +205,131 @@ def soft_confusion(probs: Tensor, target: Tensor, L: float = PAPER_L) -> Confusi
 
     Examples
     --------
+    >>> import torch
+    >>> from lib.objectives.anyloss import soft_confusion
     >>> cells = soft_confusion(torch.tensor([0.9, 0.2, 0.4]), torch.tensor([1, 0, 1]))
     >>> [round(float(c), 2) for c in cells]
     [1.0, 0.0, 1.0, 1.0]
     """
-    probs, positive = check_batch(probs, target)
-    return confusion_of(amplify(probs, L), positive)
+    L = checks.positive("L", L)
+    p, target, weight = _batch(probs, target, weight, ("probs", "target", "weight"))
+    cells = confusion_of(sharpen(p, L), target == 1, weight)
+    _check_values(p, target, weight, cells, None, True, ("probs", "target", "weight"))
+    return cells
 
 
 def any_loss(
-    probs: Tensor, target: Tensor, score: str | Score = "f1", beta: float = 1.0, L: float = PAPER_L, eps: float = 0.0
+    probs: Tensor,
+    target: Tensor,
+    metric: str | Metric = "f1",
+    beta: float = 1.0,
+    L: float = PAPER_L,
+    eps: float = 0.0,
+    weight: Tensor | None = None,
+    check: bool = True,
 ) -> Tensor:
-    """1 - score(soft confusion matrix) as a function; see `lib.objectives.anyloss.AnyLoss` for parameters and errors.
+    """1 - metric(soft confusion matrix) as a function; see `lib.objectives.anyloss.AnyLoss` for parameters and errors.
+
+    With ``check=False`` no value is looked at, nothing is synchronized, and the function can go through
+    ``torch.compile(fullgraph=True)`` and ``torch.func.vmap``.
 
     Examples
     --------
+    >>> import torch
+    >>> from lib.objectives.anyloss import any_loss
     >>> round(float(any_loss(torch.tensor([0.9, 0.2]), torch.tensor([1, 0]))), 6)
     0.0
     """
-    cells = soft_confusion(probs, target, L)
-    return one_minus_score(score_function(score, beta, eps), cells, eps)
+    if check:
+        L, check = checks.positive("L", L), checks.boolean("check", check)
+    function = metric_function(metric, beta, eps)
+    return soft_loss(lambda p: sharpen(p, L), probs, target, function, weight, eps > 0, check, "probs")
 
 
-def one_minus_score(score: Score, cells: Confusion, eps: float = 0.0) -> Tensor:
-    """1 - score(cells) as a scalar tensor, with the checks that a loss owes: both classes, one finite number."""
-    tp, fp, fn, tn = (cell.item() for cell in cells)
-    if eps == 0:
-        require_both_classes(round(tp + fn), round(fp + tn))
-    value = score(*cells)
+def soft_loss(
+    decide: Callable[[Tensor], Tensor],
+    probs: Any,
+    target: Any,
+    metric: Metric,
+    weight: Any = None,
+    one_class: bool = False,
+    check: bool = True,
+    name: str = "input",
+    from_logits: bool = False,
+) -> Tensor:
+    """1 - metric(confusion matrix of decide(p)): what all losses share; values are checked last, in one transfer."""
+    names = (name, "target", "weight")
+    given, target, weight = _batch(probs, target, weight, names)
+    p = torch.sigmoid(given) if from_logits else given  # (1)
+    cells = confusion_of(decide(p), target == 1, weight)
+    value = metric(*cells)
     if not isinstance(value, Tensor) or value.ndim != 0:
-        raise TypeError(f"score must return a 0-dimensional tensor, got {value!r}")
-    if not math.isfinite(value.item()):
-        raise ValueError(f"score returned {value.item()} for tp={tp:.6g}, fp={fp:.6g}, fn={fn:.6g}, tn={tn:.6g}")
-    return 1 - value
+        raise TypeError(f"metric must return a 0-dimensional tensor, got {value!r}")
+    if check and not torch.compiler.is_compiling():
+        _check_values(p, target, weight, cells, value, not one_class, names)
+    return 1 - value  # (5)
+
+
+def _batch(probs: Any, target: Any, weight: Any, names: tuple[str, str, str]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tensors of shape (N,), probabilities and weights at least float32; looks at shapes and types only."""
+    p, y = (v if isinstance(v, Tensor) else _as_tensor(n, v) for n, v in zip(names, (probs, target), strict=False))
+    if not p.is_floating_point():
+        raise TypeError(f"{names[0]} must be floating point, got {p.dtype}")
+    if y.is_complex():
+        raise TypeError(f"{names[1]} must hold labels 0/1, -1/+1 or bool, got {y.dtype}")
+    if p.shape != y.shape:
+        raise ValueError(f"{names[0]} and {names[1]} must have one shape, got {tuple(p.shape)} and {tuple(y.shape)}")
+    if p.ndim not in (1, 2) or (p.ndim == 2 and p.shape[1] != 1):
+        raise ValueError(f"{names[0]} must have shape (N,) or (N, 1), got {tuple(p.shape)}")
+    if p.numel() == 0:
+        raise ValueError(f"{names[0]} and {names[1]} must not be empty: no samples in shape {tuple(p.shape)}")
+    # Sums of thousands of half-precision terms are meaningless; autocast hands us such inputs.
+    p = p.float() if p.dtype in (torch.float16, torch.bfloat16) else p
+    if weight is not None:
+        weight = weight if isinstance(weight, Tensor) else _as_tensor(names[2], weight)
+        if weight.shape != y.shape:
+            raise ValueError(f"{names[2]} must have the shape of {names[1]}, got {tuple(weight.shape)}, not {tuple(y.shape)}")
+        weight = weight.to(p.dtype).reshape(-1)
+    return p.reshape(-1), y.reshape(-1), weight
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    given = np.asarray(value)
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be a tensor or an array of real numbers, got {checks.shown(value)}")
+    return torch.as_tensor(given)
+
+
+@torch.no_grad()
+def _check_values(
+    p: Tensor, target: Tensor, weight: Tensor | None, cells: Confusion, value: Tensor | None, both: bool, names: tuple[str, ...]
+) -> None:
+    """Everything that a loss owes about values, read from the device once."""
+    low, high = p.aminmax()  # NaN propagates through both
+    facts = [low, high, *cells]
+    facts.append(low if value is None else value)
+    if target.dtype != torch.bool:  # both 0 for {0, 1}; both 1 for {-1, +1}; neither for anything else
+        t = target.to(p.dtype)
+        facts += [*(t * (1 - t)).aminmax(), *(t * t).aminmax()]
+    if weight is not None:
+        facts += weight.aminmax()
+    low, high, tp, fp, fn, tn, result, *more = torch.stack(facts).tolist()
+    _check_range(low, high, names[0])
+    if target.dtype != torch.bool and more[:2] != [0, 0] and more[2:4] != [1, 1]:
+        raise _bad_labels(target, names[1])
+    if weight is not None and not 0 <= more[-2] <= more[-1] < math.inf:
+        raise ValueError(f"{names[2]} must be finite and at least 0, got {more[-2]:.4g} to {more[-1]:.4g}")
+    if both:
+        require_both_classes(tp + fn, fp + tn, names[1])
+    if not math.isfinite(result):
+        raise ValueError(f"metric must be finite: returned {result} for tp={tp:.6g}, fp={fp:.6g}, fn={fn:.6g}, tn={tn:.6g}")
+
+
+def _check_range(low: Any, high: Any, name: str) -> None:
+    if math.isnan(low) or math.isnan(high):
+        raise ValueError(f"{name} contains NaN")
+    if low < 0 or high > 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {low:.4g} to {high:.4g}; logits (from_logits)?")
 
 
 def max_safe_L(dtype: Any = torch.float64) -> int:
@@ -289,30 +354,34 @@ def max_safe_L(dtype: Any = torch.float64) -> int:
 
     Examples
     --------
+    >>> import torch
+    >>> from lib.objectives.anyloss import max_safe_L
     >>> max_safe_L(torch.float64), max_safe_L("float32")
     (73, 33)
     """
     try:
+        if dtype is None:  # numpy reads None as float64
+            raise TypeError
         eps = torch.finfo(dtype).eps if isinstance(dtype, torch.dtype) else float(np.finfo(np.dtype(dtype)).eps)
     except (TypeError, ValueError) as error:
         raise TypeError(f"dtype must be a floating-point type, got {dtype!r}") from error
-    return math.floor(2 * (1 - math.log2(eps)) * math.log(2))
+    return math.floor(2 * (1 - math.log2(eps)) * math.log(2))  # (7)
 
 
 # --- closed-form gradient of the single-layer perceptron --------------------------------------------------------------
 
 
 def slp_gradient(
-    score: str | Score, X: ArrayLike, y: ArrayLike, theta: ArrayLike, L: float = PAPER_L, *, beta: float = 1.0
+    metric: str | Metric, X: ArrayLike, y: ArrayLike, theta: ArrayLike, L: float = PAPER_L, *, beta: float = 1.0
 ) -> NDArray[np.float64]:
     """Gradient of the AnyLoss of a single-layer perceptron, p_i = sigma(x_i . theta), in closed form.
 
     With w_i = L A_i (1 - A_i) p_i (1 - p_i), the gradients of TP and FP are sums of w_i x_i over the positives and over
-    the negatives; the two slopes of the score (`score_slopes`) combine them.
+    the negatives; the two slopes of the metric (`metric_slopes`) combine them.
 
     Parameters
     ----------
-    score : str or callable
+    metric : str or callable
         As in `AnyLoss`.
     X : array_like, shape (n, d)
         Features; add a column of ones for an intercept.
@@ -323,7 +392,7 @@ def slp_gradient(
     L : float, default=73.0 (the paper's value)
         Steepness of the amplification.
     beta : float, default=1.0
-        For ``score="fbeta"``.
+        For ``metric="fbeta"``.
 
     Returns
     -------
@@ -333,7 +402,7 @@ def slp_gradient(
     Raises
     ------
     ValueError
-        Shapes that do not fit, values that are not finite, other labels, a class without samples, bad L or score.
+        Shapes that do not fit, values that are not finite, other labels, a class without samples, bad L or metric.
 
     Notes
     -----
@@ -342,23 +411,23 @@ def slp_gradient(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss import slp_gradient
     >>> X, y = np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([0, 1])
     >>> slp_gradient("accuracy", X, y, np.zeros(2)).tolist()
     [-0.0, -4.5625]
     """
-    X, theta = np.asarray(X, dtype=np.float64), np.asarray(theta, dtype=np.float64)
-    positive, L = check_target(y), check_L(L)
+    X, theta = checks.array("X", X).astype(np.float64), checks.array("theta", theta).astype(np.float64)
+    positive, L = check_target(y, "y"), checks.positive("L", L)
     if X.ndim != 2 or positive.shape != X.shape[:1] or theta.shape != X.shape[1:]:
         raise ValueError(f"need X (n, d), y (n,), theta (d,), got {X.shape}, {positive.shape}, {theta.shape}")
-    if not (np.isfinite(X).all() and np.isfinite(theta).all()):
-        raise ValueError("X and theta must be finite")
-    require_both_classes(positive.sum(), (~positive).sum())
-    score, beta = canonical_score(score, beta)
+    require_both_classes(positive.sum(), (~positive).sum(), "y")
+    metric, beta = canonical_metric(metric, beta)
 
-    p = expit(X @ theta)
-    a = expit(L * (p - 0.5))
-    w = L * a * (1 - a) * p * (1 - p)
-    g_pos, g_neg = w[positive] @ X[positive], w[~positive] @ X[~positive]
-    cells = Confusion(a[positive].sum(), a[~positive].sum(), (1 - a[positive]).sum(), (1 - a[~positive]).sum())
-    slope_tp, slope_fp = score_slopes(score, cells, beta)
-    return -(slope_tp * g_pos + slope_fp * g_neg)
+    p = expit(X @ theta)  # (1)
+    a = expit(L * (p - 0.5))  # (2)
+    w = L * a * (1 - a) * p * (1 - p)  # (3)
+    g_pos, g_neg = w[positive] @ X[positive], w[~positive] @ X[~positive]  # g_t and g_h - g_t
+    cells = Confusion(a[positive].sum(), a[~positive].sum(), (1 - a[positive]).sum(), (1 - a[~positive]).sum())  # (4)
+    slope_tp, slope_fp = metric_slopes(metric, cells, positive.sum(), (~positive).sum(), beta)
+    return -(slope_tp * g_pos + slope_fp * g_neg)  # (6)

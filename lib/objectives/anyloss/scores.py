@@ -1,17 +1,17 @@
-"""Scores of a binary confusion matrix, hard or soft, and their slopes.
+"""Metrics of a binary confusion matrix, hard or soft, and their slopes.
 
 Han, Moniz and Chawla, "AnyLoss: Transforming Classification Metrics into Loss Functions", arXiv:2405.14745 (2024); the
-table of symbols is in `lib.objectives.anyloss`. A score takes the four cells as numbers, numpy arrays or torch tensors.
+table of symbols is in `lib.objectives.anyloss`. A metric takes the four cells as numbers, numpy arrays or torch tensors.
 
-With the class sizes P = TP + FN and N = FP + TN fixed by the labels, a score depends on the parameters through TP and
-FP alone. Its two slopes, d score / d TP at fixed P and d score / d FP at fixed N, are all that a gradient needs:
+With the class sizes P = TP + FN and N = FP + TN fixed by the labels, a metric depends on the parameters through TP and
+FP alone. Its two slopes, d metric / d TP at fixed P and d metric / d FP at fixed N, are all that a gradient needs:
 
-    grad (1 - score) = - slope_tp * grad TP - slope_fp * grad FP.
+    grad (1 - metric) = - slope_tp * grad TP - slope_fp * grad FP.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Score = Callable[[Any, Any, Any, Any], Any]
-"""``score(tp, fp, fn, tn)``, elementwise, differentiable by torch where a callable is given to a loss."""
+from lib import checks
+
+Metric = Callable[[Any, Any, Any, Any], Any]
+"""``metric(tp, fp, fn, tn)``, elementwise, differentiable by torch where it is given to a loss; larger is better."""
 
 
 class Confusion(NamedTuple):
@@ -61,14 +63,14 @@ def balanced_accuracy(tp: Any, fp: Any, fn: Any, tn: Any, eps: float = 0.0) -> A
     return (tp / (tp + fn + eps) + tn / (tn + fp + eps)) / 2
 
 
-def jaccard(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
-    """Jaccard index (critical success index), TP / (TP + FP + FN); not in the paper, an example of a callable score."""
-    return tp / (tp + fp + fn)
+def jaccard(tp: Any, fp: Any, fn: Any, tn: Any, eps: float = 0.0) -> Any:
+    """Jaccard index (critical success index), TP / (TP + FP + FN); not in the paper."""
+    return tp / (tp + fp + fn + eps)
 
 
-def mcc(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
-    """Matthews correlation coefficient; not in the paper, an example of a callable score."""
-    return (tp * tn - fp * fn) / (_sqrt((tp + fp) * (tp + fn)) * _sqrt((tn + fp) * (tn + fn)))
+def mcc(tp: Any, fp: Any, fn: Any, tn: Any, eps: float = 0.0) -> Any:
+    """Matthews correlation coefficient, (TP TN - FP FN) / sqrt(P N (TP + FP) (FN + TN)); not in the paper."""
+    return (tp * tn - fp * fn) / (_sqrt((tp + fp) * (tp + fn)) * _sqrt((tn + fp) * (tn + fn)) + eps)
 
 
 _NAMED: dict[str, Callable[..., Any]] = {
@@ -76,107 +78,125 @@ _NAMED: dict[str, Callable[..., Any]] = {
     "fbeta": fbeta,
     "gmean": gmean,
     "balanced_accuracy": balanced_accuracy,
+    "jaccard": jaccard,
+    "mcc": mcc,
 }
 _BETA_OF_ALIAS = {"f1": 1.0, "f0.5": 0.5, "f2": 2.0}
-SCORE_NAMES = (*_BETA_OF_ALIAS, *_NAMED)
-"""Scores known by name; F1, F0.5 and F2 are F-beta with that beta."""
+METRIC_NAMES = (*_BETA_OF_ALIAS, *_NAMED)
+"""Metrics known by name, in any case; F1, F0.5 and F2 are F-beta with that beta."""
 
 
-def canonical_score(score: str | Score, beta: float = 1.0) -> tuple[str | Score, float]:
-    """Resolve the aliases f1, f0.5 and f2 and refuse what is not a score.
+def canonical_metric(metric: str | Metric, beta: float = 1.0) -> tuple[str | Metric, float]:
+    """Resolve capitals and the aliases f1, f0.5 and f2, and refuse what is not a metric.
 
     Parameters
     ----------
-    score : str or callable
-        One of `SCORE_NAMES`, or ``score(tp, fp, fn, tn)``.
+    metric : str or callable
+        One of `METRIC_NAMES`, or ``metric(tp, fp, fn, tn)``.
     beta : float, default=1.0
-        Weight of recall, for ``"fbeta"`` only.
+        Weight of recall, at least 0, for ``"fbeta"`` only.
 
     Returns
     -------
     (str or callable, float)
-        ``"fbeta"``, ``"accuracy"``, ``"gmean"``, ``"balanced_accuracy"`` or the callable, and beta.
+        ``"fbeta"``, ``"accuracy"``, ``"gmean"``, ... or the callable, and beta.
 
     Raises
     ------
     ValueError
-        Unknown name; a beta below 0 or not finite; a beta with a score that has none.
+        Unknown name; a beta below 0 or not finite; a beta with a metric that has none.
     TypeError
         Neither a name nor a callable.
     """
-    if not math.isfinite(beta) or beta < 0:
-        raise ValueError(f"beta must be finite and at least 0, got {beta}")
-    if isinstance(score, str) and score not in SCORE_NAMES:
-        raise ValueError(f"unknown score {score!r}; known are {', '.join(SCORE_NAMES)}, or a callable(tp, fp, fn, tn)")
-    if not isinstance(score, str) and not callable(score):
-        raise TypeError(f"score must be a name or a callable(tp, fp, fn, tn), got {type(score).__name__}")
-    if score != "fbeta" and beta != 1.0:
-        raise ValueError(f"beta={beta} has no meaning for score {score!r}; use score='fbeta'")
-    if isinstance(score, str) and score in _BETA_OF_ALIAS:
-        return "fbeta", _BETA_OF_ALIAS[score]
-    return score, beta
+    beta = checks.number("beta", beta, low=0)
+    if isinstance(metric, str):
+        name = metric.lower()
+        if name not in METRIC_NAMES:
+            known = ", ".join(METRIC_NAMES)
+            raise ValueError(f"metric must be one of {known}, or a callable(tp, fp, fn, tn), got {metric!r}")
+    elif not callable(metric):
+        raise TypeError(f"metric must be a name or a callable(tp, fp, fn, tn), got {checks.shown(metric)}")
+    if beta != 1.0 and (not isinstance(metric, str) or name != "fbeta"):
+        raise ValueError(f"beta must be 1 with metric {metric!r}, which has none, got {beta:g}; use metric='fbeta'")
+    if not isinstance(metric, str):
+        return metric, beta
+    return ("fbeta", _BETA_OF_ALIAS[name]) if name in _BETA_OF_ALIAS else (name, beta)
 
 
-def score_function(score: str | Score, beta: float = 1.0, eps: float = 0.0) -> Score:
-    """Return ``score(tp, fp, fn, tn)`` for a name or a callable.
+def metric_function(metric: str | Metric, beta: float = 1.0, eps: float = 0.0) -> Metric:
+    """Return ``metric(tp, fp, fn, tn)`` for a name or a callable; picklable where the callable is.
 
-    ``eps`` is added to the denominators of the named scores; a callable looks after its own.
+    ``eps`` is added to the denominators of the named metrics; a callable looks after its own.
 
     Examples
     --------
-    >>> float(score_function("f1")(8, 2, 2, 88))
+    >>> from lib.objectives.anyloss.functional import metric_function
+    >>> float(metric_function("F1")(8, 2, 2, 88))
     0.8
     """
-    name, beta = canonical_score(score, beta)
+    name, beta = canonical_metric(metric, beta)
+    eps = checks.number("eps", eps, low=0)
     if not isinstance(name, str):
         return name
-    function, extra = _NAMED[name], {"beta": beta} if name == "fbeta" else {}
-    return lambda tp, fp, fn, tn: function(tp, fp, fn, tn, eps=eps, **extra)
+    return functools.partial(_NAMED[name], eps=eps, **({"beta": beta} if name == "fbeta" else {}))
 
 
-def score_slopes(score: str | Score, cells: Confusion, beta: Any = 1.0) -> tuple[NDArray, NDArray]:
-    """Slopes of a score in TP (at fixed P = TP + FN) and in FP (at fixed N = FP + TN).
+#: Metrics whose slopes divide by FN or TN and need them summed on their own, not as P - TP and N - FP.
+NEED_ALL_CELLS = ("gmean", "mcc")
+
+
+def metric_slopes(metric: str | Metric, cells: Confusion, P: Any, N: Any, beta: Any = 1.0) -> tuple[Any, Any]:
+    """Slopes of a metric in TP (at fixed P = TP + FN) and in FP (at fixed N = FP + TN).
 
     Parameters
     ----------
-    score : str or callable
-        ``"accuracy"``, ``"fbeta"``, ``"gmean"``, ``"balanced_accuracy"`` (closed forms), or a callable of four float64
-        tensors (automatic differentiation).
+    metric : str or callable
+        A canonical name (closed forms), or a callable of four float64 tensors (automatic differentiation).
     cells : Confusion
-        Four float64 arrays of one shape.
+        Four float64 arrays of one shape; ``fn`` and ``tn`` are used by `NEED_ALL_CELLS` and by callables only.
+    P, N : float or ndarray
+        Sizes of the two classes.
     beta : float or ndarray, default=1.0
         Broadcasts against the cells.
 
     Returns
     -------
     (ndarray, ndarray)
-        Each of the shape of the cells. Both slopes of the G-mean are 0 where TP * TN is 0.
+        Broadcast against the cells. Both slopes of the G-mean are 0 where TP * TN is 0.
     """
-    if not isinstance(score, str):
-        return _slopes_by_autograd(score, cells)
-    tp, fp, fn, tn = (np.asarray(cell, dtype=np.float64) for cell in cells)
-    P, N = tp + fn, fp + tn
-    if score == "accuracy":
+    if not isinstance(metric, str):
+        return _slopes_by_autograd(metric, cells)
+    tp, fp, fn, tn = cells
+    if metric == "accuracy":
         return 1 / (P + N), -1 / (P + N)
-    if score == "balanced_accuracy":
+    if metric == "balanced_accuracy":
         return 0.5 / P, -0.5 / N
-    if score == "fbeta":
+    if metric == "fbeta":
         scale = (1 + beta**2) / (beta**2 * P + tp + fp) ** 2
         return scale * (beta**2 * P + fp), -scale * tp
-    if score == "gmean":
-        g = np.sqrt(tp / P * (tn / N))
+    if metric == "jaccard":
+        return 1 / (P + fp), -tp / (P + fp) ** 2
+    if metric == "gmean":
         # d sqrt(TP TN) = sqrt(TP TN) / 2 * (d TP / TP + d TN / TN): the factor is 1/2, the authors' code has 2.
-        half = np.full_like(g, 0.5)
-        return (np.divide(half * g, tp, out=np.zeros_like(g), where=g > 0),
-                -np.divide(half * g, tn, out=np.zeros_like(g), where=g > 0))  # fmt: skip
-    raise ValueError(f"no closed form for score {score!r}")
+        half = 0.5 * np.sqrt(tp / P * (tn / N))
+        return _ratio(half, tp, half > 0), -_ratio(half, tn, half > 0)
+    if metric == "mcc":
+        said = (tp + fp) * (fn + tn)
+        root = np.sqrt(said * P * N)
+        common = _ratio((tp * tn - fp * fn) * (fn + tn - tp - fp), 2 * said, said > 0)
+        return _ratio(N - common, root, root > 0), _ratio(-P - common, root, root > 0)
+    raise ValueError(f"no closed form for metric {metric!r}")
 
 
-def _slopes_by_autograd(score: Score, cells: Confusion) -> tuple[NDArray, NDArray]:
+def _ratio(above: Any, below: Any, where: Any) -> NDArray:
+    return np.divide(above, below, out=np.zeros(np.shape(below)), where=where)
+
+
+def _slopes_by_autograd(metric: Metric, cells: Confusion) -> tuple[NDArray, NDArray]:
     leaves = [torch.tensor(np.asarray(cell), dtype=torch.float64, requires_grad=True) for cell in cells]
-    value = score(*leaves)
+    value = metric(*leaves)
     if not isinstance(value, Tensor) or not value.requires_grad:
-        raise TypeError("a callable score must compute its value from tensors tp, fp, fn, tn with torch operations")
+        raise TypeError("metric, as a callable, must compute its value from tensors tp, fp, fn, tn with torch operations")
     grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
     d_tp, d_fp, d_fn, d_tn = (0.0 if g is None else g.numpy() for g in grads)
     shape = leaves[0].shape

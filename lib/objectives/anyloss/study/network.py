@@ -6,7 +6,7 @@ ran (batch-norm momentum 0.99 and epsilon 1e-3, Glorot-uniform output layer, Ada
 for each call; the authors create the network once and go on training it from fold to fold.
 
 In the authors' code the n of the score is the size of the training set while the sums run over a mini-batch. That is
-the score of a batch with (n_train - batch) invented true negatives, `miscounted_score`: nothing changes for F-beta, a
+the score of a batch with (n_train - batch) invented true negatives, `miscounted_metric`: nothing changes for F-beta, a
 factor for accuracy, but specificity is close to 1 whatever the network does, so G-mean and balanced accuracy reward
 recall alone.
 """
@@ -14,17 +14,17 @@ recall alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 
+from lib import checks
 from lib.objectives.anyloss import functional
-from lib.objectives.anyloss.functional import Score
+from lib.objectives.anyloss.batches import StratifiedBatchSampler, seeded
+from lib.objectives.anyloss.functional import Metric
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Loss of probabilities (n,) and float targets (n,): `AnyLoss`, ``nn.BCELoss``, ``nn.MSELoss``."""
@@ -60,12 +60,14 @@ def build_network(
 
     Examples
     --------
+    >>> import torch
+    >>> from lib.objectives.anyloss.study import build_network
     >>> build_network(3).eval()(torch.zeros(4, 3)).shape
     torch.Size([4])
     """
-    if n_features < 1 or hidden < 1:
-        raise ValueError(f"n_features and hidden must be at least 1, got {n_features} and {hidden}")
-    generator = _generator(seed)
+    n_features, hidden = checks.integer("n_features", n_features, low=1), checks.integer("hidden", hidden, low=1)
+    zero_output = checks.boolean("zero_output", zero_output)
+    generator = seeded(seed)
     # skip_init: the default initialization would draw from the global generator.
     first = nn.utils.skip_init(nn.Linear, n_features, hidden, dtype=dtype)
     last = nn.utils.skip_init(nn.Linear, hidden, 1, dtype=dtype)
@@ -79,12 +81,12 @@ def build_network(
     return nn.Sequential(first, norm, nn.Sigmoid(), last, nn.Sigmoid(), nn.Flatten(0))
 
 
-def miscounted_score(score: str | Score, n_train: int, beta: float = 1.0) -> Score:
+def miscounted_metric(metric: str | Metric, n_train: int, beta: float = 1.0) -> Metric:
     """The score as the authors' network code computes it: n is that of the training set, not of the batch.
 
     Parameters
     ----------
-    score, beta
+    metric, beta
         As in `AnyLoss`.
     n_train : int
         Size of the training set, at least the size of a batch.
@@ -92,63 +94,18 @@ def miscounted_score(score: str | Score, n_train: int, beta: float = 1.0) -> Sco
     Returns
     -------
     callable
-        ``score(tp, fp, fn, tn)`` with tn replaced by n_train - tp - fp - fn; give it to `AnyLoss`.
+        ``metric(tp, fp, fn, tn)`` with tn replaced by n_train - tp - fp - fn; give it to `AnyLoss`.
 
     Examples
     --------
-    >>> wrong = miscounted_score("balanced_accuracy", 1000)
+    >>> from lib.objectives.anyloss.study import miscounted_metric
+    >>> wrong = miscounted_metric("balanced_accuracy", 1000)
     >>> wrong(10.0, 90.0, 0.0, 0.0) > 0.95  # everything called positive, in a batch of 100
     True
     """
-    right = functional.score_function(score, beta)
+    n_train = checks.integer("n_train", n_train, low=1)
+    right = functional.metric_function(metric, beta)
     return lambda tp, fp, fn, tn: right(tp, fp, fn, n_train - tp - fp - fn)
-
-
-class StratifiedBatchSampler(Sampler[list[int]]):
-    """Shuffled mini-batches that all hold both classes, in the proportion of the data.
-
-    Parameters
-    ----------
-    target : array_like or Tensor, shape (n,)
-        Labels 0/1, -1/+1 or bool.
-    batch_size : int
-        Largest size; the ceil(n / batch_size) batches differ by at most one sample.
-    seed : int or torch.Generator, default=0
-        Of the shuffling, which goes on from one epoch to the next.
-
-    Raises
-    ------
-    ValueError
-        batch_size out of 1..n, or fewer samples of a class than batches.
-
-    Examples
-    --------
-    >>> sampler = StratifiedBatchSampler([0, 0, 0, 0, 1, 1], batch_size=3)
-    >>> [len(batch) for batch in sampler]
-    [3, 3]
-    """
-
-    def __init__(self, target: Any, batch_size: int, seed: int | torch.Generator = 0) -> None:
-        positive = torch.as_tensor(functional.check_target(target)).reshape(-1)
-        if not 1 <= batch_size <= len(positive):
-            raise ValueError(f"batch_size must be in 1..{len(positive)}, got {batch_size}")
-        self.n_batches = math.ceil(len(positive) / batch_size)
-        self._classes = [torch.nonzero(mask).squeeze(1) for mask in (positive, ~positive)]
-        smallest = min(len(members) for members in self._classes)
-        if smallest < self.n_batches:
-            raise ValueError(f"a class of {smallest} samples cannot be in each of {self.n_batches} batches; raise batch_size")
-        self._generator = _generator(seed)
-
-    def __len__(self) -> int:
-        return self.n_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        pos, neg = (
-            members[torch.randperm(len(members), generator=self._generator)].tensor_split(self.n_batches)
-            for members in self._classes
-        )
-        # The larger shares of one class meet the smaller shares of the other.
-        return (torch.cat(pair).tolist() for pair in zip(pos, reversed(neg), strict=True))
 
 
 def train_network(
@@ -208,19 +165,22 @@ def train_network(
 
     Examples
     --------
+    >>> import torch
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss.study import predict_probs, train_network
     >>> X, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
-    >>> net = train_network(X, y, nn.BCELoss(), epochs=1, batch_fraction=0.5)
+    >>> net = train_network(X, y, torch.nn.BCELoss(), epochs=1, batch_fraction=0.5)
     >>> predict_probs(net, X).shape
     (40,)
     """
     data, target = _check_network_input(X, y, dtype, learning_rate, epochs, batch_fraction)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     network = build_network(data.shape[1], hidden=hidden, zero_output=zero_output, seed=generator, dtype=dtype)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, eps=1e-7)
     # Batch normalization needs two samples.
     batch_size = min(len(data), max(2, int(len(data) * batch_fraction)))
     sampler = StratifiedBatchSampler(target, batch_size, generator) if stratified else None
-    for _ in range(epochs):
+    for _ in range(int(epochs)):
         batches = sampler or torch.randperm(len(data), generator=generator).split(batch_size)
         for batch in batches:
             if len(batch) < 2:
@@ -233,26 +193,26 @@ def train_network(
 
 @torch.no_grad()
 def predict_probs(network: nn.Module, X: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities (n,) of a network in evaluation mode, as a float64 array."""
+    """Probabilities (n,) of a network in evaluation mode, as a float64 array.
+
+    Examples
+    --------
+    >>> from lib.objectives.anyloss.study import build_network, predict_probs
+    >>> predict_probs(build_network(2).eval(), [[0.0, 1.0]]).shape
+    (1,)
+    """
     dtype = next(network.parameters()).dtype
-    return network(torch.as_tensor(np.asarray(X), dtype=dtype)).double().numpy()
-
-
-def _generator(seed: int | torch.Generator) -> torch.Generator:
-    return seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    return network(torch.as_tensor(checks.array("X", X, ndim=2), dtype=dtype)).double().numpy()
 
 
 def _check_network_input(
     X: ArrayLike, y: ArrayLike, dtype: torch.dtype, learning_rate: float, epochs: int, batch_fraction: float
 ) -> tuple[Tensor, Tensor]:
-    data = torch.as_tensor(np.asarray(X), dtype=dtype)
-    target = torch.as_tensor(functional.check_target(y)).to(dtype)
+    data = torch.as_tensor(checks.array("X", X), dtype=dtype)
+    target = torch.as_tensor(functional.check_target(y, "y")).to(dtype)
     if data.ndim != 2 or target.shape != data.shape[:1] or len(data) < 2:
         raise ValueError(f"need X (n, d) and y (n,) with n >= 2, got {tuple(data.shape)} and {tuple(target.shape)}")
-    if not bool(torch.isfinite(data).all()):
-        raise ValueError("X must be finite")
-    if not (math.isfinite(learning_rate) and learning_rate > 0 and epochs >= 1 and 0 < batch_fraction <= 1):
-        raise ValueError(
-            f"need learning_rate > 0, epochs >= 1 and 0 < batch_fraction <= 1, got {learning_rate}, {epochs}, {batch_fraction}"
-        )
+    checks.positive("learning_rate", learning_rate)
+    checks.integer("epochs", epochs, low=1)
+    checks.number("batch_fraction", batch_fraction, above=0, high=1)
     return data, target

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.decomposition import PCA
 
+from lib import checks
+
 
 class RandomSet(NamedTuple):
     """The Random data set: features (n, 2), labels (n,), and the variance that each principal component explains."""
@@ -39,9 +41,11 @@ def random_set(n_samples: int = 10_000, seed: int = 0) -> RandomSet:
 
     Examples
     --------
+    >>> from lib.objectives.anyloss.study import random_set
     >>> random_set().explained_variance_ratio.round(5).tolist()
     [0.42833, 0.25307]
     """
+    n_samples, seed = checks.integer("n_samples", n_samples, low=20), checks.integer("seed", seed, low=0)
     X, y = make_classification(
         n_samples=n_samples,
         weights=[0.9, 0.1],
@@ -81,14 +85,16 @@ def breast_set(n_malignant: int = 36, seed: int = 0) -> tuple[NDArray[np.float64
 
     Examples
     --------
+    >>> from lib.objectives.anyloss.study import breast_set
     >>> X, y = breast_set()
     >>> X.shape, int(y.sum())
     ((393, 30), 36)
     """
+    n_malignant, seed = checks.integer("n_malignant", n_malignant, low=1), checks.integer("seed", seed, low=0)
     X, benign = load_breast_cancer(return_X_y=True)
     X = (X - X.mean(axis=0)) / X.std(axis=0, ddof=1)
     malignant = np.flatnonzero(benign == 0)
-    if not 1 <= n_malignant <= len(malignant):
+    if n_malignant > len(malignant):
         raise ValueError(f"n_malignant must be in 1..{len(malignant)}, got {n_malignant}")
     kept = np.random.default_rng(seed).choice(malignant, n_malignant, replace=False)
     rows = np.sort(np.concatenate([np.flatnonzero(benign == 1), kept]))

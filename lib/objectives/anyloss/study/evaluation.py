@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lib import checks
 from lib.objectives.anyloss import functional
-from lib.objectives.anyloss.functional import Confusion, Score
+from lib.objectives.anyloss.functional import Confusion, Metric
 
 METRICS = ("accuracy", "f1", "f0.5", "f2", "gmean", "balanced_accuracy")
 """The paper's six target metrics."""
@@ -24,37 +25,45 @@ Array = NDArray[np.float64]
 
 
 def hard_confusion(decisions: ArrayLike, y: ArrayLike) -> Confusion:
-    """Confusion matrix of hard decisions (n,) against labels (n,): four floats."""
-    said, positive = np.asarray(decisions, dtype=bool), functional.check_target(y)
+    """Confusion matrix of hard decisions (n,) against labels (n,): four floats.
+
+    Examples
+    --------
+    >>> from lib.objectives.anyloss.study import hard_confusion
+    >>> hard_confusion([1, 0, 0, 0], [1, 1, 0, 0])
+    Confusion(tp=1.0, fp=0.0, fn=1.0, tn=2.0)
+    """
+    said, positive = functional.check_target(decisions, "decisions"), functional.check_target(y, "y")
     if said.shape != positive.shape or said.ndim != 1:
         raise ValueError(f"decisions and y must have one shape (n,), got {said.shape} and {positive.shape}")
     counts = (said & positive, said & ~positive, ~said & positive, ~said & ~positive)
     return Confusion(*(float(np.count_nonzero(cell)) for cell in counts))
 
 
-def hard_scores(decisions: ArrayLike, y: ArrayLike, metrics: Sequence[str | Score] = METRICS) -> Array:
+def hard_scores(decisions: ArrayLike, y: ArrayLike, metrics: Sequence[str | Metric] = METRICS) -> Array:
     """Scores of hard decisions, shape (len(metrics),); both classes must be present in y.
 
     Examples
     --------
+    >>> from lib.objectives.anyloss.study import hard_scores
     >>> hard_scores([1, 0, 0, 0], [1, 1, 0, 0], ["accuracy", "f1"]).round(4).tolist()
     [0.75, 0.6667]
     """
     cells = hard_confusion(decisions, y)
-    functional.require_both_classes(cells.tp + cells.fn, cells.fp + cells.tn)
-    return np.array([functional.score_function(metric)(*cells) for metric in metrics])
+    functional.require_both_classes(cells.tp + cells.fn, cells.fp + cells.tn, "y")
+    return np.array([functional.metric_function(metric)(*cells) for metric in metrics])
 
 
-def tune_threshold(decision: ArrayLike, y: ArrayLike, score: str | Score = "f1", beta: float = 1.0) -> float:
-    """Cut that maximizes a score of ``decision > cut`` on these data, by an exact sweep over all distinct cuts.
+def tune_threshold(decision: ArrayLike, y: ArrayLike, metric: str | Metric = "f1", beta: float = 1.0) -> float:
+    """Cut that maximizes a metric of ``decision > cut`` on these data, by an exact sweep over all distinct cuts.
 
     Parameters
     ----------
     decision : array_like, shape (n,)
-        Real-valued output of a classifier, larger for class 1.
+        Real-valued output of a classifier, larger for class 1; infinity allowed.
     y : array_like, shape (n,)
         Labels, both classes present.
-    score, beta
+    metric, beta
         As in `AnyLoss`; a callable gets float arrays.
 
     Returns
@@ -74,15 +83,14 @@ def tune_threshold(decision: ArrayLike, y: ArrayLike, score: str | Score = "f1",
 
     Examples
     --------
+    >>> from lib.objectives.anyloss.study import tune_threshold
     >>> tune_threshold([-3.0, -2.0, -1.0, 4.0], [0, 0, 1, 1])
     -1.5
     """
-    values, positive = np.asarray(decision, dtype=np.float64), functional.check_target(y)
+    values, positive = checks.array("decision", decision, inf=True), functional.check_target(y, "y")
     if values.shape != positive.shape or values.ndim != 1:
         raise ValueError(f"decision and y must have one shape (n,), got {values.shape} and {positive.shape}")
-    if np.isnan(values).any():
-        raise ValueError("decision contains NaN")
-    functional.require_both_classes(positive.sum(), (~positive).sum())
+    functional.require_both_classes(positive.sum(), (~positive).sum(), "y")
     order = np.argsort(values)
     values, positive = values[order], positive[order]
     # Cut k calls the k lowest samples negative; only cuts between distinct values exist.
@@ -91,7 +99,7 @@ def tune_threshold(decision: ArrayLike, y: ArrayLike, score: str | Score = "f1",
     exists = np.concatenate([[True], values[1:] > values[:-1], [True]])
     fn, tn = fn[exists], tn[exists]
     with np.errstate(invalid="ignore", divide="ignore"):
-        scored = functional.score_function(score, beta)(positive.sum() - fn, (~positive).sum() - tn, fn, tn)
+        scored = functional.metric_function(metric, beta)(positive.sum() - fn, (~positive).sum() - tn, fn, tn)
     best = np.flatnonzero(exists)[np.nanargmax(scored)]
     if best in (0, len(values)):
         return -np.inf if best == 0 else np.inf
@@ -138,12 +146,11 @@ def win_tie_loss(ours: ArrayLike, theirs: ArrayLike, tie: float = 0.0) -> WinTie
 
     Examples
     --------
+    >>> from lib.objectives.anyloss.study import win_tie_loss
     >>> win_tie_loss([0.8, 0.7, 0.5], [0.6, 0.7, 0.6])
     WinTieLoss(win=1, tie=1, loss=1)
     """
-    gain = _gain(ours, theirs)
-    if tie < 0:
-        raise ValueError(f"tie must be at least 0, got {tie}")
+    gain, tie = _gain(ours, theirs), checks.number("tie", tie, low=0)
     return WinTieLoss(int((gain > tie).sum()), int((abs(gain) <= tie).sum()), int((gain < -tie).sum()))
 
 
@@ -177,10 +184,16 @@ def bayesian_sign_test(
         ``baycomp`` is not installed.
     ValueError
         Shapes that differ, values that are not finite, rope not positive.
+
+    Examples
+    --------
+    >>> from lib.objectives.anyloss.study import bayesian_sign_test
+    >>> bayesian_sign_test([0.8] * 9, [0.6] * 9, n_samples=2000).ours > 0.9
+    True
     """
     _gain(ours, theirs)
-    if not rope > 0:
-        raise ValueError(f"rope must be positive, got {rope}")
+    rope = checks.positive("rope", rope)
+    n_samples, seed = checks.integer("n_samples", n_samples, low=1), checks.integer("seed", seed, low=0)
     baycomp: Any = require_package("baycomp", "baycomp")
     left, middle, right = baycomp.SignTest.probs(
         np.asarray(ours, float), np.asarray(theirs, float), rope, nsamples=n_samples, random_state=seed
@@ -199,9 +212,7 @@ def require_package(module: str, distribution: str) -> Any:
 
 
 def _gain(ours: ArrayLike, theirs: ArrayLike) -> Array:
-    a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
+    a, b = checks.array("ours", ours, ndim=1), checks.array("theirs", theirs, ndim=1)
+    if a.shape != b.shape:
         raise ValueError(f"ours and theirs must have one shape (n,), n >= 1, got {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("scores must be finite")
     return a - b

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
-from lib.objectives.anyloss.evaluation import FoldScores, hard_scores
-from lib.objectives.anyloss.network import Criterion, predict_probs, train_network
+from lib import checks
+from lib.objectives.anyloss import functional
 from lib.objectives.anyloss.perceptron import Objective
-from lib.objectives.anyloss.protocol import Method
+from lib.objectives.anyloss.study.evaluation import FoldScores, hard_scores
+from lib.objectives.anyloss.study.network import Criterion, predict_probs, train_network
+from lib.objectives.anyloss.study.protocol import Method
 
 KEEL_SETS = (
     *("ecoli1", "glass0", "haberman", "new-thyroid1", "pima", "vehicle1", "yeast3", "abalone9-18"),
@@ -51,6 +53,7 @@ def rivals(targets: Sequence[str] = ("f1", "balanced_accuracy"), bce: Objective 
 
     Examples
     --------
+    >>> from lib.objectives.anyloss.study import rivals
     >>> list(rivals(["f1"]))[-2:]
     ['BCE cut f1', 'logistic cut f1']
     """
@@ -62,7 +65,7 @@ def rivals(targets: Sequence[str] = ("f1", "balanced_accuracy"), bce: Objective 
         "logistic": Method(logistic_regression()),
     }
     for target in targets:
-        methods[f"SOL {target}"] = Method(Objective("sol", 0.01, score=target))
+        methods[f"SOL {target}"] = Method(Objective("sol", 0.01, metric=target))
         methods[f"BCE cut {target}"] = Method(bce, tune=target)
         methods[f"logistic cut {target}"] = Method(logistic_regression(), tune=target)
     return methods
@@ -73,6 +76,8 @@ def by_set(scores: Mapping[str, FoldScores], method: str, metric: str) -> NDArra
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss.study import FoldScores, by_set
     >>> by_set({"a": FoldScores(("BCE",), ("f1",), np.array([[[0.5], [0.7]]]))}, "BCE", "f1").round(6).tolist()
     [0.6]
     """
@@ -89,6 +94,8 @@ def pooled(runs: Iterable[FoldScores]) -> FoldScores:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss.study import FoldScores
     >>> one = FoldScores(("BCE",), ("f1",), np.array([[[0.5], [0.7]]]))
     >>> pooled([one, one]).values.shape
     (1, 4, 1)
@@ -126,12 +133,14 @@ def fresh_network_scores(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss.study import fresh_network_scores
     >>> import torch
     >>> X, y = np.random.default_rng(0).normal(size=(80, 2)), np.arange(80) % 4 < 2
     >>> net = {"epochs": 1, "batch_fraction": 0.5}
     >>> fresh_network_scores(X, y, torch.nn.BCELoss(), "f1", range(2), **net).shape
     (2,)
     """
-    X, y = np.asarray(X), np.asarray(y)
-    trained = (train_network(X[::2], y[::2], criterion, seed=seed, **training) for seed in seeds)
-    return np.array([hard_scores(predict_probs(network, X[1::2]) > 0.5, y[1::2], [metric])[0] for network in trained])
+    rows, positive = checks.array("X", X, ndim=2), functional.check_target(y, "y")
+    trained = (train_network(rows[::2], positive[::2], criterion, seed=seed, **training) for seed in seeds)
+    return np.array([hard_scores(predict_probs(net, rows[1::2]) > 0.5, positive[1::2], [metric])[0] for net in trained])

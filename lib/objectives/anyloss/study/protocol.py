@@ -17,11 +17,12 @@ from scipy.special import logit
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import StratifiedKFold
 
+from lib import checks
 from lib.objectives.anyloss import functional
-from lib.objectives.anyloss.evaluation import METRICS, FoldScores, hard_scores, require_package, tune_threshold
-from lib.objectives.anyloss.functional import Score
-from lib.objectives.anyloss.network import Criterion, predict_probs, train_network
+from lib.objectives.anyloss.functional import Metric
 from lib.objectives.anyloss.perceptron import Objective, add_intercept, train_perceptrons
+from lib.objectives.anyloss.study.evaluation import METRICS, FoldScores, hard_scores, require_package, tune_threshold
+from lib.objectives.anyloss.study.network import Criterion, predict_probs, train_network
 
 Array = NDArray[np.float64]
 RESAMPLERS = {"smote": ("imblearn.over_sampling", "SMOTE"), "under": ("imblearn.under_sampling", "RandomUnderSampler")}
@@ -44,15 +45,14 @@ class Method:
     """
 
     learner: Objective | BaseEstimator
-    tune: str | Score | None = None
+    tune: str | Metric | None = None
     resample: str | None = None
     ratio: float = 0.2
 
     def __post_init__(self) -> None:
         if self.resample is not None and self.resample not in RESAMPLERS:
             raise ValueError(f"resample must be one of {tuple(RESAMPLERS)} or None, got {self.resample!r}")
-        if not 0 < self.ratio <= 1:
-            raise ValueError(f"ratio must lie in (0, 1], got {self.ratio}")
+        checks.number("ratio", self.ratio, above=0, high=1)
 
 
 def resample(X: ArrayLike, y: ArrayLike, how: str, ratio: float = 0.2, seed: int = 0) -> tuple[Array, NDArray]:
@@ -62,8 +62,20 @@ def resample(X: ArrayLike, y: ArrayLike, how: str, ratio: float = 0.2, seed: int
     ------
     ImportError
         imbalanced-learn is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss.study import resample
+    >>> X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 10 == 0
+    >>> int(resample(X, y, "under", 0.5)[1].sum())
+    6
     """
-    X, positive = np.asarray(X, dtype=np.float64), functional.check_target(y)
+    X, positive = checks.array("X", X, ndim=2), functional.check_target(y, "y")
+    checks.choice("how", how, tuple(RESAMPLERS))
+    ratio, seed = checks.number("ratio", ratio, above=0, high=1), checks.integer("seed", seed, low=0)
+    if positive.shape != X.shape[:1]:
+        raise ValueError(f"X and y must have equally many rows, got {X.shape} and {positive.shape}")
     counts = np.array([np.count_nonzero(~positive), np.count_nonzero(positive)])
     if counts.min() >= int(ratio * counts.max()):  # imbalanced-learn refuses to add less than one sample
         return X, positive
@@ -119,11 +131,15 @@ def cross_validate(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from lib.objectives.anyloss import Objective
+    >>> from lib.objectives.anyloss.study import cross_validate
     >>> X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
     >>> scores = cross_validate(X, y, {"F1": Objective("anyloss", 0.01)}, n_splits=3, max_iter=10)
     >>> scores["F1", "f1"].shape
     (3,)
     """
+    max_iter, resample_seed = checks.integer("max_iter", max_iter, low=1), checks.integer("resample_seed", resample_seed, low=0)
     named = {name: m if isinstance(m, Method) else Method(m) for name, m in methods.items()}
 
     def decide(X_train: Array, y_train: NDArray, X_test: Array) -> dict[str, NDArray[np.bool_]]:
@@ -185,7 +201,8 @@ def _score_folds(
     standardize: bool,
     metrics: Sequence[str],
 ) -> FoldScores:
-    X, positive = np.asarray(X, dtype=np.float64), functional.check_target(y)
+    X, positive = checks.array("X", X).astype(np.float64), functional.check_target(y, "y")
+    n_splits, seed = checks.integer("n_splits", n_splits, low=2), checks.integer("seed", seed, low=0, high=2**32 - 1)
     if X.ndim != 2 or positive.shape != X.shape[:1]:
         raise ValueError(f"need X of shape (n, d) and y of shape (n,), got {X.shape} and {positive.shape}")
     if not names:
@@ -200,7 +217,7 @@ def _score_folds(
 
 
 def _folds(positive: NDArray[np.bool_], n_splits: int, seed: int) -> Iterator[tuple[NDArray, NDArray]]:
-    functional.require_both_classes(positive.sum(), (~positive).sum())
+    functional.require_both_classes(positive.sum(), (~positive).sum(), "y")
     # As integers: StratifiedKFold numbers the classes by first appearance, whatever they are.
     return StratifiedKFold(n_splits, shuffle=True, random_state=seed).split(positive[:, None], positive.astype(int))
 
