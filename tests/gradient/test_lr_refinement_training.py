@@ -586,7 +586,7 @@ def test_keel_problems_are_named_with_their_classes():
     assert keel_problem("segment (7)").is_separable()  # one class is a plane away from the others
     with pytest.raises(ValueError, match="vehicle has 4 classes, the name says 3"):
         keel_problem("vehicle (3)")
-    with pytest.raises(ValueError, match="unknown KEEL set 'vehicle'"):
+    with pytest.raises(ValueError, match="got 'vehicle'"):
         keel_problem("vehicle")
 
 

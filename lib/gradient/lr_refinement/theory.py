@@ -108,8 +108,10 @@ def value_coefficients(w: ArrayLike) -> Array:
     if not np.isfinite(c).all():
         raise ValueError("the weights w are too far apart: their ratios leave the range of float64")
     steps = np.diff(c, prepend=0.0)  # c_s - c_{s-1} >= 0, s = 1..T-1
-    pairs = np.tril(np.outer(w, np.append(steps, 0.0)), k=-1)  # (4): row t, column s < t
-    return pairs.sum(axis=1) - pairs.sum(axis=0)
+    pairs = np.tril(np.outer(w, steps), k=-1)  # (4): row t, column s < t
+    coefficients = pairs.sum(axis=1)
+    coefficients[:-1] -= pairs.sum(axis=0)
+    return coefficients
 
 
 class Trajectory(NamedTuple):
