@@ -19,7 +19,7 @@ from lib import papers
 from lib.policies.udc.framework import UDC
 from lib.policies.udc.study.training import new_model
 
-WEIGHTS_SHA256 = "0"
+WEIGHTS_SHA256 = "00c05544163d218698e1408a7d16201f2f56aa508756d9dbd6bb2e86a5577199"
 #: Largest file that the loader looks at.
 MOST_BYTES = 2_000_000
 
