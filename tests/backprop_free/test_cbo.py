@@ -638,11 +638,57 @@ def test_cma_reaches_the_minimum_without_touching_global_randomness():
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
 
 
-def test_tuning_prefers_wins_then_speed():
-    table = {1.0: [5, np.inf, 5], 2.0: [80, 90, 100], 3.0: [70, 60, 50]}
-    best, hits = study.tune(lambda value, i: table[value][i], [1.0, 2.0, 3.0], 3)
-    assert best == 3.0
-    assert hits.shape == (3, 3)
+def test_tuning_takes_the_least_geometric_mean_and_names_edges():
+    hits = {(1.0, 5.0): [4, 9], (1.0, 6.0): [1, np.inf], (2.0, 5.0): [5, 5], (2.0, 6.0): [50, 50], (3.0, 5.0): [36, 1]}
+    best, edges, scores = study.tune(lambda a, b: hits.get((a, b), [90]), {"a": [1, 2, 3], "b": [5, 6]}, budget=100.0)
+    assert best == {"a": 2.0, "b": 5.0}
+    assert edges == ["b"]
+    np.testing.assert_allclose(scores, [[6, 10], [5, 50], [6, 90]])
+    assert study.tune(lambda a: [a], {"a": [7.0]}, budget=10.0)[1] == []
+    with pytest.raises(ValueError, match="grid must name at least one setting"):
+        study.tune(lambda: [1.0], {}, budget=10.0)
+
+
+def test_race_of_swarms_counts_what_was_evaluated():
+    seen = []
+
+    def counted(x):
+        seen.append(sphere(x))
+        return sphere(x)
+
+    hits = study.race_swarm(counted, [3.0, 3.0], target=0.5, n_particles=20, dt=0.1, noise=1.0, n_runs=4, budget=2000)
+    assert (hits % 20 == 0).all()
+    for run, hit in enumerate(hits):
+        steps = int(hit) // 20
+        assert seen[steps - 1][run].min() <= 0.5
+        assert all(e[run].min() > 0.5 for e in seen[: steps - 1])
+    assert len(seen) == hits.max() // 20 + 1  # it ends when all have arrived; one evaluation of the last consensus
+    never = study.race_swarm(sphere, [3.0], target=-1.0, n_particles=10, dt=0.1, noise=1.0, budget=95)
+    assert np.isinf(never).all()
+    with pytest.raises(ValueError, match="n_particles must be at most the budget of 5 evaluations, got 10"):
+        study.race_swarm(sphere, [3.0], target=1.0, n_particles=10, dt=0.1, noise=1.0, budget=5)
+
+
+def test_downhill_is_the_share_of_a_path_along_the_negative_gradient(rng):
+    small = cbo.gradient_descent(BOWL.gradient, [2.0, -1.5], step=1e-4, max_iter=50).trajectory
+    assert study.downhill(small, BOWL.gradient) == pytest.approx(1.0, abs=1e-9)
+    assert study.downhill(small[::-1], BOWL.gradient) == pytest.approx(-1.0, abs=1e-6)
+    walk = rng.normal(size=(50, 400, 2)).cumsum(1)
+    assert abs(study.downhill(walk, lambda x: np.broadcast_to([1.0, 0.0], x.shape)).mean()) < 0.05
+    path = rng.normal(size=(5, 2))
+    g = BOWL.gradient(path[:-1])
+    moves = np.diff(path, axis=0)
+    expected = sum(-m @ v / np.linalg.norm(v) for m, v in zip(moves, g, strict=True)) / np.linalg.norm(moves, axis=1).sum()
+    assert study.downhill(path, BOWL.gradient) == pytest.approx(expected)
+    assert study.downhill(np.ones((3, 2)), BOWL.gradient) == 0.0
+
+
+@pytest.mark.parametrize("kick", [0.4, 0.7])
+def test_the_consensus_of_cbo_goes_down_the_gradient_in_the_theorems_regime(kick):
+    alpha, tau = 70.0, 0.02
+    how = {"mean": [2.0, -1.5], "std": np.sqrt(tau / alpha), "alpha": alpha, "drift": 1.0, "dt": 1.0, "noise": kick}
+    path = cbo.minimize_cbo(BOWL, n_particles=800, max_iter=40, n_runs=10, seed=0, **how).trajectory
+    assert study.downhill(path, BOWL.gradient).mean() > 0.8
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "anisotropic"])
@@ -748,6 +794,128 @@ def test_torch_optimizer_refuses():
         cbo.CBO([w]).step(lambda: torch.tensor(float("nan")))
     with pytest.raises(ValueError, match="noise_type must be"):
         cbo.CBO([w], noise_type="round")
+
+
+def loss_of(w):
+    return lambda: (w.double() ** 2).sum()
+
+
+def test_torch_optimizer_leaves_frozen_parameters_alone():
+    frozen, w = torch.nn.Parameter(torch.full((3,), 7.0), requires_grad=False), torch.nn.Parameter(torch.ones(2))
+    optimizer = cbo.CBO([frozen, w], n_particles=5, generator=torch.Generator().manual_seed(0))
+    assert optimizer.particles is None
+    optimizer.step(lambda: ((frozen + w[0]) ** 2).sum())
+    assert torch.equal(frozen, torch.full((3,), 7.0))
+    assert optimizer.particles.shape == (5, 2)
+    with pytest.raises(ValueError, match="no parameter that requires a gradient"):
+        cbo.CBO([frozen]).step(lambda: 1.0)
+    w.requires_grad_(False)
+    frozen.requires_grad_(True)
+    optimizer.step(lambda: (frozen**2).sum())
+    assert optimizer.particles.shape == (5, 3)
+
+
+def test_torch_optimizer_starts_from_weights_that_are_loaded_after_it_was_made():
+    w = torch.nn.Parameter(torch.full((4,), 9.0, dtype=torch.float64))
+    optimizer = cbo.CBO([w], std=0.1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        w.copy_(torch.zeros(4))
+    optimizer.step(loss_of(w))
+    assert (w**2).sum() < 0.1
+    assert optimizer.particles.abs().max() < 1.0
+
+
+def test_torch_optimizer_refuses_a_group_that_is_added_later():
+    optimizer = cbo.CBO([torch.nn.Parameter(torch.ones(2))])
+    with pytest.raises(ValueError, match="takes one parameter group, got a second"):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))]})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_torch_optimizer_takes_a_closure_with_backward():
+    def run(backward):
+        w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+        optimizer = cbo.CBO([w], n_particles=8, generator=torch.Generator().manual_seed(1))
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (w**2).sum()
+            if backward:
+                loss.backward()
+            return loss
+
+        for _ in range(3):
+            least = optimizer.step(closure)
+        assert not least.requires_grad
+        return w.detach()
+
+    assert torch.equal(run(True), run(False))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])
+def test_torch_optimizer_keeps_the_consensus_when_a_step_does_not_end(error):
+    w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    optimizer = cbo.CBO([w], n_particles=8, generator=torch.Generator().manual_seed(1))
+    optimizer.step(loss_of(w))
+    consensus, swarm, calls = w.detach().clone(), optimizer.particles.clone(), []
+
+    def breaks():
+        calls.append(1)
+        if len(calls) == 4:
+            if error is None:
+                return torch.tensor(float("nan"))
+            raise error
+        return (w**2).sum()
+
+    with pytest.raises(error or ValueError):
+        optimizer.step(breaks)
+    assert torch.equal(w, consensus)
+    assert torch.equal(optimizer.particles, swarm)
+    optimizer.step(loss_of(w))
+    assert torch.isfinite(w).all()
+
+
+def test_torch_optimizer_refuses_settings_that_were_changed_to_nonsense():
+    w = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="alpha must be a finite number above 0, got inf"):
+        cbo.CBO([w], alpha=np.inf)
+    optimizer = cbo.CBO([w])
+    optimizer.step(loss_of(w))
+    before = w.detach().clone()
+    optimizer.param_groups[0]["alpha"] = float("inf")
+    with pytest.raises(ValueError, match="alpha must be a finite number above 0, got inf"):
+        optimizer.step(loss_of(w))
+    assert torch.equal(w, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_torch_optimizer_resumes_where_it_stopped(dtype):
+    def fresh(seed):
+        w = torch.nn.Parameter(torch.ones(3, dtype=dtype))
+        return w, cbo.CBO([w], n_particles=6, generator=torch.Generator().manual_seed(seed))
+
+    w, optimizer = fresh(0)
+    for _ in range(3):
+        optimizer.step(loss_of(w))
+    saved = pickle.loads(pickle.dumps(optimizer.state_dict()))
+    other, resumed = fresh(5)
+    with torch.no_grad():
+        other.copy_(w)
+    resumed.load_state_dict(saved)
+    resumed.generator.set_state(optimizer.generator.get_state())
+    assert resumed.particles.dtype == optimizer.particles.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    for _ in range(3):
+        optimizer.step(loss_of(w))
+        resumed.step(loss_of(other))
+    assert w.dtype == dtype
+    assert torch.equal(w, other)
+    assert torch.equal(resumed.particles, optimizer.particles)
+
+
+def test_defaults_of_the_torch_optimizer():
+    group = cbo.CBO([torch.nn.Parameter(torch.ones(1))]).param_groups[0]
+    names = ("n_particles", "alpha", "drift", "noise", "dt", "std", "noise_type")
+    assert [group[name] for name in names] == [100, 50.0, 1.0, 1.0, 0.1, 0.5, "anisotropic"]
 
 
 def test_unknown_names_are_attribute_errors():

@@ -53,7 +53,8 @@ def consensus_point(x: npt.ArrayLike, energies: npt.ArrayLike, alpha: float) -> 
     energies : array, shape (..., N)
         Energies of the particles; plus infinity is allowed, its weight is zero.
     alpha : float
-        Inverse temperature, positive; the paper's figures use 100. Infinity takes the best particle (or the mean of several).
+        Inverse temperature, positive; the paper's figures use 100. With infinity, which is allowed, the best particle counts
+        (or the mean of several).
 
     Returns
     -------

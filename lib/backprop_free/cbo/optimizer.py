@@ -62,23 +62,23 @@ class CBO(torch.optim.Optimizer):
         noise_type: str = "anisotropic",
         generator: torch.Generator | None = None,
     ) -> None:
-        settings = {
-            "n_particles": checks.integer("n_particles", n_particles, low=2),
-            "alpha": checks.positive("alpha", alpha),
-            "drift": checks.number("drift", drift, low=0),
-            "noise": checks.number("noise", noise, low=0),
-            "dt": checks.positive("dt", dt),
-            "std": checks.number("std", std, low=0),
-            "noise_type": checks.choice("noise_type", noise_type, ("anisotropic", "isotropic")),
-        }
+        given = {"n_particles": n_particles, "alpha": alpha, "drift": drift, "noise": noise, "dt": dt, "std": std}
         self.generator = generator
-        super().__init__(params, settings)
+        super().__init__(params, _checked({**given, "noise_type": noise_type}))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take the first group; a second is refused, since the consensus is one for all parameters."""
         if self.param_groups:
             raise ValueError("the consensus is one for all parameters: CBO takes one parameter group, got a second")
         super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over settings and particles; the particles keep their own type, which may be wider than the network's."""
+        super().load_state_dict(state_dict)
+        (saved,) = state_dict["param_groups"]
+        for number, p in zip(saved["params"], self.param_groups[0]["params"], strict=True):
+            if "particles" in state_dict["state"].get(number, {}):
+                self.state[p]["particles"] = state_dict["state"][number]["particles"].to(p.device, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -106,7 +106,7 @@ class CBO(torch.optim.Optimizer):
         """One step of all particles; returns the least loss among them. The closure returns the loss of the network."""
         if closure is None:
             raise ValueError("CBO.step needs a closure that returns the loss")
-        group, params = self.param_groups[0], self._trained()
+        group, params = _checked(self.param_groups[0]), self._trained()
         if not params:
             raise ValueError("CBO has no parameter that requires a gradient")
         with torch.no_grad():
@@ -151,6 +151,20 @@ class CBO(torch.optim.Optimizer):
 
     def _normals(self, shape: Any, like: torch.Tensor) -> torch.Tensor:
         return torch.randn(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, each in its range: they may have been changed since the last step."""
+    return {
+        **settings,
+        "n_particles": checks.integer("n_particles", settings["n_particles"], low=2),
+        "alpha": checks.positive("alpha", settings["alpha"]),
+        "drift": checks.number("drift", settings["drift"], low=0),
+        "noise": checks.number("noise", settings["noise"], low=0),
+        "dt": checks.positive("dt", settings["dt"]),
+        "std": checks.number("std", settings["std"], low=0),
+        "noise_type": checks.choice("noise_type", settings["noise_type"], ("anisotropic", "isotropic")),
+    }
 
 
 def _write(vector: torch.Tensor, params: list[torch.nn.Parameter]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 
 from lib import checks
 from lib.backprop_free.cbo.consensus import Array, Fun, evaluate
+from lib.backprop_free.cbo.swarm import minimize_cbo
 
 
 def _peer(package: str, module: str | None = None) -> Any:
@@ -140,7 +141,7 @@ def race_restarts(fun: Fun, x0: npt.ArrayLike, std: float, *, target: float, bud
     Examples
     --------
     >>> from lib.backprop_free.cbo import study
-    >>> 0 < study.race_restarts(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3) < 100
+    >>> 0 < study.race_restarts(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3, budget=500) < 100
     True
     """
     counted, rng = _Counter(fun, target, budget), checks.generator("seed", seed)
@@ -153,26 +154,102 @@ def race_restarts(fun: Fun, x0: npt.ArrayLike, std: float, *, target: float, bud
         return counted.hit
 
 
-def tune(race: Callable[[float, int], npt.ArrayLike], values: list[float], n_tries: int) -> tuple[float, Array]:
-    """The value whose races are won most often, then soonest: ``race(value, try)`` gives evaluations (infinity: lost).
+def race_swarm(
+    fun: Fun,
+    mean: npt.ArrayLike,
+    *,
+    target: float,
+    n_particles: int,
+    dt: float,
+    noise: float,
+    budget: int = 50_000,
+    n_runs: int = 1,
+    seed: Any = 0,
+) -> Array:
+    """Evaluations that each of `n_runs` swarms of CBO needs to reach `target`, whole steps; infinity beyond `budget`.
+
+    Parameters
+    ----------
+    fun, target, budget, seed
+        As in `race_cma`.
+    mean, n_particles, dt, noise, n_runs
+        As in `lib.backprop_free.cbo.minimize_cbo`.
 
     Returns
     -------
-    best : float
-    hits : array, shape (len(values), n_tries)
+    array, shape (n_runs,)
 
     Examples
     --------
     >>> from lib.backprop_free.cbo import study
-    >>> study.tune(lambda value, i: value * 10 + i, [2.0, 1.0], 3)[0]
-    1.0
+    >>> how = {"n_particles": 10, "dt": 0.1, "noise": 1.0, "n_runs": 3, "budget": 500}
+    >>> bool((study.race_swarm(lambda x: (x**2).sum(-1), [1.0, 1.0], target=0.05, **how) < 500).all())
+    True
     """
-    n_tries = checks.integer("n_tries", n_tries, low=1)
-    checks.array("values", values, ndim=1)
-    hits = np.array([[race(value, i) for i in range(n_tries)] for value in values], dtype=np.float64)
-    capped = np.where(np.isfinite(hits), hits, 1e300)
-    order = sorted(range(len(values)), key=lambda i: (-np.isfinite(hits[i]).sum(), np.median(capped[i])))
-    return values[order[0]], hits
+    target, budget = checks.number("target", target), checks.integer("budget", budget, low=1)
+    n_particles, n_runs = checks.integer("n_particles", n_particles, low=2), checks.integer("n_runs", n_runs, low=1)
+    if n_particles > budget:
+        raise ValueError(f"n_particles must be at most the budget of {budget} evaluations, got {n_particles}")
+    there = np.zeros(n_runs, dtype=bool)
+
+    def all_there(state: OptimizeResult) -> bool:
+        np.logical_or(there, state.best_fun <= target, out=there)
+        return bool(there.all())
+
+    result = minimize_cbo(
+        fun, mean=mean, n_particles=n_particles, dt=dt, noise=noise, max_iter=budget // n_particles,
+        n_runs=n_runs, seed=seed, callback=all_there,
+    )  # fmt: skip
+    return first_hits(result, target)
+
+
+def tune(
+    race: Callable[..., npt.ArrayLike], grid: Mapping[str, Sequence[float]], budget: float
+) -> tuple[dict[str, float], list[str], Array]:
+    """The best point of a grid of settings, and which of its settings lie at an end of their axis.
+
+    Best is the least geometric mean of the evaluations, a race that was lost counted as `budget`: one number in which a slow
+    tail and a lost race cost something, and a single lucky run does not win.
+
+    Parameters
+    ----------
+    race : callable
+        ``race(**point)`` returns the evaluations of several runs, infinity allowed for a race that was lost.
+    grid : mapping
+        Name of a setting -> its values, in order. An axis of one value is fixed, and has no end.
+    budget : float
+
+    Returns
+    -------
+    best : dict
+        Name -> value.
+    at_edge : list of str
+        Settings whose best value is the first or last of its axis.
+    scores : array
+        Geometric means, one axis per setting.
+
+    Examples
+    --------
+    >>> from lib.backprop_free.cbo import study
+    >>> best, at_edge, _ = study.tune(lambda step: [1 + (step - 2.0) ** 2], {"step": [1.0, 2.0, 3.0]}, budget=100.0)
+    >>> best, at_edge
+    ({'step': 2.0}, [])
+    """
+    checks.function("race", race)
+    budget = checks.positive("budget", budget)
+    axes = {name: checks.array("grid", values, ndim=1).tolist() for name, values in grid.items()}
+    if not axes:
+        raise ValueError("grid must name at least one setting, got none")
+    shape = tuple(len(values) for values in axes.values())
+    scores = np.empty(shape)
+    for place in np.ndindex(*shape):
+        point = {name: values[i] for (name, values), i in zip(axes.items(), place, strict=True)}
+        hits = checks.array("race", race(**point), ndim=1, inf=True, above=0)
+        scores[place] = np.exp(np.log(np.minimum(hits, budget)).mean())
+    best = np.unravel_index(np.round(scores / budget, 9).argmin(), shape)
+    chosen = {name: values[i] for (name, values), i in zip(axes.items(), best, strict=True)}
+    at_edge = [name for name, i, n in zip(axes, best, shape, strict=True) if n > 1 and i in (0, n - 1)]
+    return chosen, at_edge, scores
 
 
 def cbx_consensus(

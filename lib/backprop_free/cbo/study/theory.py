@@ -30,6 +30,42 @@ def loglog_slope(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     return float(np.polyfit(np.log(a), np.log(b), 1)[0])
 
 
+def downhill(path: npt.ArrayLike, grad: Grad) -> Array:
+    r"""How much of a path's length goes down the gradient: 1 for small gradient steps, 0 on average for a random walk.
+
+    .. math:: -\sum_k \langle x_{k+1} - x_k,\ \nabla E(x_k) / \|\nabla E(x_k)\| \rangle \Big/ \sum_k \|x_{k+1} - x_k\|
+
+    This is the mean cosine between moves and the negative gradient, each move weighted by its length: no threshold is needed
+    for the steps at which nothing moves.
+
+    Parameters
+    ----------
+    path : array, shape (..., K, d)
+        K >= 2 points.
+    grad : callable
+        Gradients ``(..., d)`` of points ``(..., d)``.
+
+    Returns
+    -------
+    array, shape (...)
+        Between -1 and 1; 0 for a path that does not move.
+
+    Examples
+    --------
+    >>> from lib.backprop_free.cbo import study
+    >>> study.downhill([[2.0, 0.0], [1.0, 0.0], [1.0, 1.0]], lambda x: x).tolist()
+    0.5
+    """
+    points = checks.array("path", path).astype(np.float64)
+    if points.ndim < 2 or points.shape[-2] < 2:
+        raise ValueError(f"path must have shape (..., K, d) with K >= 2 points, got {points.shape}")
+    moves, slopes = np.diff(points, axis=-2), np.asarray(grad(points[..., :-1, :].copy()), dtype=np.float64)
+    steep = np.linalg.norm(slopes, axis=-1)
+    down = -(moves * slopes).sum(-1) / np.where(steep > 0, steep, 1.0)
+    length = np.linalg.norm(moves, axis=-1).sum(-1)
+    return down.sum(-1) / np.where(length > 0, length, 1.0)
+
+
 def success_rate(points: npt.ArrayLike, minimizer: npt.ArrayLike = 0.0, radius: float = 0.25, order: float = 2) -> float:
     """Share of the points ``(R, d)`` within `radius` of `minimizer`, in the norm of this order.
 
@@ -63,7 +99,7 @@ def sampled_consensus(
     >>> study.sampled_consensus(lambda x: x[..., 0] ** 2, [1.0, 0.0], 5.0, 0.1, 100, n_swarms=3, seed=0).shape
     (3, 2)
     """
-    center = checks.array("x", x, ndim=1)
+    center, alpha = checks.array("x", x, ndim=1), checks.positive("alpha", alpha)
     shape = (checks.integer("n_swarms", n_swarms, low=1), checks.integer("n_particles", n_particles, low=1), len(center))
     particles = center + checks.positive("width", width) * checks.generator("seed", seed).standard_normal(shape)
     return consensus_point(particles, evaluate(fun, particles), alpha)
@@ -168,7 +204,7 @@ def hopping_gap(
     True
     """
     center, rng, width = checks.array("x", x, ndim=1), checks.generator("seed", seed), checks.positive("width", width)
-    drift_dt = checks.number("drift_dt", drift_dt, low=0)
+    alpha, drift_dt = checks.positive("alpha", alpha), checks.number("drift_dt", drift_dt, low=0)
     noise_sqrt_dt = checks.number("noise_sqrt_dt", noise_sqrt_dt, low=0)
     shape = (checks.integer("n_swarms", n_swarms, low=1), checks.integer("n_particles", n_particles, low=2), len(center))
     particles = center + width * rng.standard_normal(shape)
