@@ -10,9 +10,8 @@ from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import TunedThresholdClassifierCV
 
 from lib.objectives.anyloss import AnyLoss, Objective, paper_objectives, slp_gradient, train_perceptrons
-from lib.objectives.anyloss.datasets import random_set
-from lib.objectives.anyloss.evaluation import METRICS, tune_threshold
 from lib.objectives.anyloss.perceptron import add_intercept
+from lib.objectives.anyloss.study import METRICS, random_set, tune_threshold
 
 STEPS = 100
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
