@@ -11,6 +11,7 @@ from scipy.linalg import expm
 from lib import experiment
 from lib.constrained import topo_swaps as topo
 from lib.constrained.topo_swaps import study
+from lib.constrained.topo_swaps.study import protocols
 from lib.problems import dags
 
 
@@ -227,3 +228,45 @@ def test_notears_wants_a_ridge_where_columns_outnumber_rows():
     X = np.random.default_rng(0).normal(size=(5, 8))
     with pytest.raises(ValueError, match="eps > 0"):
         study.notears_linear(X)
+
+
+# --------------------------------------------------------------------------------------------------------------- protocols
+
+
+def test_one_swap_at_a_time_ends_where_no_proposed_swap_improves():
+    inst = study.draw_instance(stream, "ER2-8")
+    steps = protocols.one_by_one(topo.OrderFit.of(inst.S, protocols.random_start(stream, "ER2-8", 0)), 8, 30)
+    scores = [fit.score for fit in steps]
+    assert 1 < len(steps) < 30
+    assert np.all(np.diff(scores) < 0)
+    assert scores[-1] == pytest.approx(topo.order_score(inst.S, steps[-1].order), rel=1e-10)
+    assert protocols.proposed(steps[-1], 8)[2].min() > -1e-9
+
+
+def test_the_race_counts_swaps_and_successes():
+    race = protocols.candidate_race(stream, "ER1-6", 3, [2, 15], [1, 4])
+    assert set(race) == {("gradient", 2), ("gradient", 15), ("random, 1 draws", 2), ("random, 4 draws", 2)}
+    assert all(table.shape == (3, 2) for table in race.values())
+    assert np.all(race["gradient", 15][:, 0] % 15 == 0)
+    table = np.array([[10.0, 0.0], [20.0, 1.0]])
+    assert protocols.price(table) == 30.0
+    assert protocols.price(table[:1]) == np.inf
+    cells = {("gradient", 2): np.array([[50.0, 1.0], [1.0, 1.0]]), ("gradient", 5): np.array([[10.0, 1.0], [99.0, 1.0]])}
+    assert protocols.tuned(cells, "gradient", 1) == ("gradient", 5)  # the first half decides
+
+
+def test_a_thorough_search_is_no_worse_than_the_truth_on_its_own_score():
+    inst = study.draw_instance(stream, "ER2-10")
+    starts = [protocols.random_start(stream, "ER2-10", j) for j in range(3)]
+    gap, mine, truth = protocols.thorough(inst, starts)
+    assert gap <= 1e-9
+    assert abs(mine - truth) <= 1
+    spread = inst.X.std(axis=0)
+    standard = study.Instance.of(inst.W, inst.X / spread)
+    assert protocols.thorough(standard, [inst.order], spread)[2] == truth  # scaled back, the true order's edges are the same
+
+
+def test_other_models_report_end_and_start():
+    found = protocols.other_models(stream, 0, 3, 300)
+    assert set(found) == {"logistic", "additive"}
+    assert all(end <= begin for end, begin in found.values())
