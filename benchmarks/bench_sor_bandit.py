@@ -7,21 +7,15 @@ import pytest
 import scipy.sparse.linalg as sla
 from scipy.optimize import lsq_linear
 
-from lib.online.sor_bandit import (
-    ChebCB,
+from lib.online.sor_bandit import ChebCB, SSORPreconditioner, TsallisINF, box_least_squares, replay, sor, ssor_pcg
+from lib.online.sor_bandit.study import (
     EpsilonGreedy,
     GPThompson,
     HeatEquation2D,
     ShiftedLaplacians,
-    SSORPreconditioner,
-    TsallisINF,
-    box_least_squares,
     heat_cost_table,
     laplacian,
-    replay,
-    sor,
     sor_cost_table,
-    ssor_pcg,
 )
 
 GRID = np.linspace(1, 1.95, 20)

@@ -36,9 +36,9 @@ def test_box_least_squares_on_a_deficient_design_is_optimal_and_inside() -> None
 
 
 def test_box_least_squares_refuses_bad_input() -> None:
-    with pytest.raises(ValueError, match="have shapes"):
+    with pytest.raises(ValueError, match="target must have shape"):
         box_least_squares(np.eye(2), [1.0], [1.0, 1.0])
-    with pytest.raises(ValueError, match="bound nonnegative"):
+    with pytest.raises(ValueError, match="bound must be at least 0"):
         box_least_squares(np.eye(2), [1.0, 1.0], [1.0, -1.0])
 
 
@@ -142,5 +142,5 @@ def test_chebcb_learns_which_arm_is_best_where() -> None:
     "arguments", [(0, 6, RANGE), (3, 0, RANGE), (3, 6, (1.0, 1.0)), (3, 6, (0.0, np.inf)), (2.5, 6, RANGE)]
 )
 def test_chebcb_refuses_bad_arguments(arguments: tuple[int, int, tuple[float, float]]) -> None:
-    with pytest.raises(ValueError, match=r"must be"):
+    with pytest.raises((TypeError, ValueError), match=r"must be"):
         ChebCB(*arguments)

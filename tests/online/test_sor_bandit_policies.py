@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -16,16 +18,17 @@ from lib.online.sor_bandit import (
     FixedArm,
     Policy,
     TsallisINF,
+    bandits,
+    chebcb,
     replay,
     tsallis_probabilities,
 )
+from lib.online.sor_bandit.bandits import first_minimum
 from lib.online.sor_bandit.study import (
-    EXP3,
     UCB1,
     EpsilonGreedy,
     GPThompson,
     RestartedBandit,
-    WindowedTsallisINF,
     official_tsallis_weights,
 )
 
@@ -33,19 +36,15 @@ RANGE = (-0.15, 0.65)
 EDGES = np.linspace(*RANGE, 6)
 POLICIES: dict[str, Callable[[int], Policy]] = {
     "TsallisINF": lambda seed: TsallisINF(4, seed=seed),
-    "official": lambda seed: TsallisINF(4, seed=seed, root_finding="official"),
-    "official-normalized": lambda seed: TsallisINF(4, seed=seed, root_finding="official-normalized"),
     "BinnedBandit": lambda seed: BinnedBandit(lambda i: TsallisINF(4, seed=10 * seed + i), EDGES),
     "ChebCB": lambda seed: ChebCB(4, 3, RANGE, seed=seed),
     "EpsilonGreedy": lambda seed: EpsilonGreedy(4, seed=seed),
     "UCB1": lambda seed: UCB1(4, seed=seed),
-    "EXP3": lambda seed: EXP3(4, seed=seed),
-    "WindowedTsallisINF": lambda seed: WindowedTsallisINF(4, 50, seed=seed),
     "RestartedBandit": lambda seed: RestartedBandit(lambda k: TsallisINF(4, seed=10 * seed + k), 40),
     "GPThompson": lambda seed: GPThompson([1.0, 1.2, 1.4, 1.6], RANGE, seed=seed, max_points=60),
     "FixedArm": lambda seed: FixedArm(4, 2),
 }
-ADAPTIVE = [name for name in POLICIES if name not in ("FixedArm", "official-normalized")]
+ADAPTIVE = [name for name in POLICIES if name != "FixedArm"]
 
 
 @pytest.fixture(params=POLICIES)
@@ -102,7 +101,7 @@ def test_tsallis_probabilities_are_monotone_uniform_and_shift_invariant() -> Non
 
 @pytest.mark.parametrize(("k", "eta"), [([], 1.0), ([np.nan], 1.0), ([[1.0]], 1.0), ([1.0], 0.0), ([1.0], np.nan)])
 def test_tsallis_probabilities_refuse_bad_input(k: object, eta: float) -> None:
-    with pytest.raises(ValueError, match=r"must be"):
+    with pytest.raises(ValueError, match=r"losses|eta"):
         tsallis_probabilities(k, eta)  # type: ignore[arg-type]
 
 
@@ -137,7 +136,7 @@ def test_tsallis_inf_retold_step_by_step() -> None:
     for t in range(1, 30):
         arm = policy.select()
         p = tsallis_probabilities(k / scale, 2 / np.sqrt(t))
-        np.testing.assert_allclose(policy.probabilities_, p, rtol=1e-12)
+        np.testing.assert_allclose(policy.probabilities_, p, rtol=1e-6)  # losses are kept to 26 binary digits
         cost = [12, 7, 9][arm] + t % 3
         policy.update(cost)
         costs.append(cost)
@@ -155,17 +154,15 @@ def test_cost_one_everywhere_leaves_the_choice_uniform() -> None:
 
 
 def test_scale_and_offset_options() -> None:
-    fixed = TsallisINF(2, seed=0, scale=3.0)
+    fixed = TsallisINF(2, seed=0, scale=3.0, offset=0.0)
     seconds = TsallisINF(2, seed=0, offset=0.0)
     for policy in (fixed, seconds):
         policy.select()
         policy.update(0.5)
     assert fixed.scale_ == 3.0
     assert seconds.scale_ == 0.5
-    with pytest.raises(ValueError, match="scale must be positive"):
+    with pytest.raises(ValueError, match="scale must be a finite number above 0"):
         TsallisINF(2, scale=0.0)
-    with pytest.raises(ValueError, match="root_finding must be"):
-        TsallisINF(2, root_finding="newton")
 
 
 @pytest.mark.parametrize("means", [(0.3, 0.7), (0.5, 0.6)])
@@ -221,7 +218,7 @@ def test_select_and_update_must_alternate(make: Callable[[int], Policy]) -> None
 def test_costs_must_be_positive_and_finite(make: Callable[[int], Policy], cost: float) -> None:
     policy = make(0)
     policy.select(0.1)
-    with pytest.raises(ValueError, match="cost must be finite and positive"):
+    with pytest.raises(ValueError, match="loss must be a finite number above 0"):
         policy.update(cost)
     policy.update(3)  # the choice still waits for its cost
 
@@ -252,7 +249,7 @@ def test_another_seed_gives_other_actions() -> None:
 def test_policies_see_only_the_cost_of_the_arm_they_played(make: Callable[[int], Policy]) -> None:
     table, contexts = noisy_table(100)
     actions = replay(table, make(4), contexts)["actions"]
-    poisoned = np.full(table.shape, np.nan)
+    poisoned = np.full(table.shape, 1e9)
     poisoned[np.arange(100), actions] = table[np.arange(100), actions]
     np.testing.assert_array_equal(replay(poisoned, make(4), contexts)["actions"], actions)
 
@@ -268,7 +265,7 @@ def test_adaptive_policies_find_the_cheapest_arm(name: str) -> None:
 @pytest.mark.parametrize("name", ["BinnedBandit", "ChebCB", "GPThompson"])
 @pytest.mark.parametrize("context", [None, np.nan, np.inf])
 def test_contextual_policies_need_a_finite_context(name: str, context: float | None) -> None:
-    with pytest.raises(ValueError, match="needs a finite context"):
+    with pytest.raises((TypeError, ValueError), match="context must be a finite number"):
         POLICIES[name](0).select(context)
 
 
@@ -284,21 +281,8 @@ def test_contexts_outside_are_clipped_with_a_warning(name: str) -> None:
 # Rivals
 
 
-def test_exp3_and_ucb_follow_their_formulas() -> None:
-    exp3, ucb = EXP3(3, seed=0), UCB1(3, seed=0)
-    history: list[tuple[int, float]] = []
-    for t in range(1, 40):
-        arm, cost = exp3.select(), 5.0 + t % 4
-        losses = np.zeros(3)
-        exp3.update(cost + arm)
-        history.append((arm, (cost + arm - 1) / exp3.probabilities_[arm]))
-        for played, weighted in history:
-            losses[played] += weighted
-        np.testing.assert_allclose(exp3.losses_, losses)
-    exp3.select()
-    mean = exp3._total / 39
-    weights = np.exp(-np.sqrt(np.log(3) / (3 * 40)) * losses / mean)
-    np.testing.assert_allclose(exp3.probabilities_, weights / weights.sum(), rtol=1e-9)
+def test_ucb_follows_its_formula() -> None:
+    ucb = UCB1(3, seed=0)
     for _ in range(3):
         ucb.update([10, 12, 30][ucb.select()])
     # After one trial each all widths are equal: the smallest mean is next.
@@ -317,22 +301,14 @@ def test_epsilon_greedy_explores_at_its_rate() -> None:
     np.testing.assert_allclose(policy.probabilities_, epsilon / 4 + (1 - epsilon) * np.eye(4)[2])
 
 
-def test_a_window_longer_than_the_run_is_plain_tsallis_inf() -> None:
-    table, _ = noisy_table(80)
-    plain, windowed = (replay(table, p)["actions"] for p in (TsallisINF(4, seed=3), WindowedTsallisINF(4, 100, seed=3)))
-    np.testing.assert_array_equal(plain, windowed)
-
-
 def test_forgetting_policies_follow_a_change() -> None:
     table = np.concatenate([np.tile([10, 60], (1500, 1)), np.tile([60, 10], (1500, 1))])
     late = {}
     for name, policy in {
         "plain": TsallisINF(2, seed=0),
-        "window": WindowedTsallisINF(2, 200, seed=0),
         "restart": RestartedBandit(lambda k: TsallisINF(2, seed=k), 750),
     }.items():
         late[name] = replay(table, policy)["costs"][1500:2500].mean()
-    assert late["window"] < late["plain"]
     assert late["restart"] < late["plain"]
 
 
@@ -365,16 +341,75 @@ def test_gp_posterior_equals_scikit_learn() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: TsallisINF(0), "n_arms must be a positive integer"),
-        (lambda: FixedArm(3, 3), "arm must lie in 0..2"),
+        (lambda: TsallisINF(0), "n_arms"),
+        (lambda: FixedArm(3, 3), "arm must be an integer at least 0 and at most 2"),
         (lambda: EpsilonGreedy(3, exploration=-1.0), "exploration"),
         (lambda: UCB1(3, width=-1.0), "width"),
-        (lambda: WindowedTsallisINF(3, 0), "window must be a positive integer"),
-        (lambda: RestartedBandit(lambda: TsallisINF(3), 0), "period must be a positive integer"),
-        (lambda: GPThompson([], RANGE), "grid must be"),
-        (lambda: GPThompson([1.0], RANGE, noise=0.0), "positive lengths and noise"),
+        (lambda: RestartedBandit(lambda: TsallisINF(3), 0), "period"),
+        (lambda: GPThompson([], RANGE), "grid must"),
+        (lambda: GPThompson([1.0], RANGE, noise=0.0), "noise"),
     ],
 )
 def test_rivals_refuse_bad_arguments(build: Callable[[], Policy], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# What a difference in the last digit may not do
+
+
+def test_near_ties_go_to_the_first() -> None:
+    assert first_minimum(np.array([5.0, 3.0, 3.0 - 1e-13, 4.0])) == 1
+    assert first_minimum(np.array([5.0, 3.0, 3.0 - 1e-6, 4.0])) == 2
+    assert first_minimum(np.zeros(4)) == 0
+
+
+@pytest.mark.parametrize("name", ["TsallisINF", "BinnedBandit", "ChebCB", "EpsilonGreedy", "UCB1"])
+def test_last_digits_do_not_change_a_trajectory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another CPU would: every power, every fit and every feature is off by some 1e-15."""
+    table, contexts = noisy_table(800)
+    actions = replay(table, POLICIES[name](3), contexts)["actions"]
+    wiggle = np.random.default_rng(0)
+
+    def off(function):
+        return lambda *a, **k: function(*a, **k) * (1 + 1e-15 * wiggle.uniform(-1, 1))
+
+    monkeypatch.setattr(bandits, "tsallis_probabilities", off(bandits.tsallis_probabilities))
+    monkeypatch.setattr(chebcb, "_least_squares", off(chebcb._least_squares))
+    monkeypatch.setattr(ChebCB, "features", off(ChebCB.features))
+    np.testing.assert_array_equal(replay(table, POLICIES[name](3), contexts)["actions"], actions)
+
+
+# Costs in seconds, refused costs, resuming
+
+
+@pytest.mark.parametrize(
+    "make", [lambda s: TsallisINF(3, seed=s, offset=0.0), lambda s: ChebCB(3, 3, RANGE, seed=s, offset=0.0)]
+)
+def test_costs_in_seconds_are_learned_whatever_their_unit(make: Callable[[int], Policy]) -> None:
+    rng = np.random.default_rng(0)
+    table, contexts = np.array([0.05, 0.02, 0.1]) * rng.uniform(0.9, 1.1, (900, 3)), rng.uniform(-0.1, 0.4, 900)
+    for unit in (1.0, 2.0**-20):  # a power of two changes no digit
+        shares = [np.mean(replay(unit * table, make(s), contexts)["actions"][450:] == 1) for s in range(3)]
+        assert min(shares) > 0.6
+    first, second = (replay(unit * table, make(0), contexts)["actions"] for unit in (1.0, 2.0**-20))
+    np.testing.assert_array_equal(first[3:].mean() > 0, second[3:].mean() > 0)
+
+
+def test_costs_below_the_offset_are_refused_and_the_choice_waits(make: Callable[[int], Policy]) -> None:
+    policy = make(0)
+    policy.select(0.1)
+    if isinstance(policy, TsallisINF | ChebCB | BinnedBandit | RestartedBandit):
+        with pytest.raises(ValueError, match="loss must be at least 1, this policy's offset"):
+            policy.update(0.02)
+    policy.update(5)
+    assert policy.counts_.sum() == 1
+
+
+def test_a_pickled_policy_goes_on_as_the_original(make: Callable[[int], Policy]) -> None:
+    table, contexts = noisy_table(120)
+    policy = make(5)
+    replay(table[:60], policy, contexts[:60])
+    copied = copy.deepcopy(policy) if isinstance(policy, RestartedBandit) else pickle.loads(pickle.dumps(policy))
+    first, second = (replay(table[60:], p, contexts[60:])["actions"] for p in (policy, copied))
+    np.testing.assert_array_equal(first, second)

@@ -152,7 +152,7 @@ def test_omega_grid_contains_the_optimum_once() -> None:
 
 def test_tables_and_theory_refuse_bad_input() -> None:
     b = np.ones((2, 9))
-    with pytest.raises(ValueError, match=r"b must have shape \(T, n\)"):
+    with pytest.raises(ValueError, match=r"b must have 2 dimensions"):
         sor_cost_table(4.0, 1.0, np.ones(9), GRID)
     with pytest.raises(ValueError, match=r"m\*m columns"):
         sor_cost_table(4.0, 1.0, np.ones((2, 8)), GRID)
@@ -162,7 +162,7 @@ def test_tables_and_theory_refuse_bad_input() -> None:
         sor_cost_table([4.0, np.nan], 1.0, b, GRID)
     with pytest.raises(ValueError, match="off must not be zero"):
         sor_cost_table(4.0, 0.0, b, GRID)
-    with pytest.raises(ValueError, match="x0 must be finite"):
+    with pytest.raises(ValueError, match="x0 must have shape"):
         ssor_pcg_cost_table(4.0, 1.0, b, GRID, x0=np.ones(9))
     with pytest.raises(ValueError, match=r"beta must lie in \[0, 1\)"):
         optimal_omega(1.0)
@@ -170,9 +170,9 @@ def test_tables_and_theory_refuse_bad_input() -> None:
         ssor_cg_bound(laplacian(4, -3.0), GRID)
     with pytest.raises(ValueError, match="region must be"):
         numgrid("C", 12)
-    with pytest.raises(ValueError, match='variance must be "low" or "high"'):
+    with pytest.raises(ValueError, match="variance must be one of 'low', 'high'"):
         sample_shifts(3, "medium")
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="n must be"):
         truncated_normal(0)
     with pytest.raises(ValueError, match="no positive real eigenvalue"):
         degenerate_target(np.eye(3), 1.0)

@@ -1,6 +1,11 @@
 """The paper's learners: Tsallis-INF, Tsallis-INF per context bin, and the base class that all policies share.
 
 A policy is asked for an arm by ``select(context)`` and is told the cost of that arm, and of no other, by ``update(loss)``.
+
+What a policy computes decides what it plays, and what it plays decides what it sees: a difference in the last digit of one
+CPU can grow into another trajectory. So nothing here hangs on last digits. The nearly equal count as ties, the first of which
+wins; and what is fed back (the cumulative losses of Tsallis-INF, where an error grows by the factor ``1 + eta / sqrt(p)``
+whenever an arm of probability p is played) is kept to 26 binary digits.
 """
 
 from __future__ import annotations
@@ -14,9 +19,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lib import checks
 from lib.online.sor_bandit.solvers import Array
 
 Seed = int | np.random.Generator | np.random.SeedSequence | None
+
+#: Scores that differ by less than this, relative to the largest, are a tie.
+TIE = 1e-9
+
+
+def first_minimum(scores: Array) -> int:
+    """The first index whose score is the smallest up to `TIE`: the same on every CPU."""
+    return int(np.argmax(scores <= scores.min() + TIE * np.abs(scores).max()))
+
+
+def _rounded(value: float) -> float:
+    """A number with its first 26 binary digits."""
+    mantissa, exponent = np.frexp(value)
+    return float(np.ldexp(np.round(np.ldexp(mantissa, 26)), exponent - 26))
 
 
 class Policy(ABC):
@@ -28,6 +48,8 @@ class Policy(ABC):
         Number of arms d.
     seed : int, Generator or SeedSequence, optional
         Source of the random choices.
+    offset : float
+        The smallest possible cost; a smaller one is refused.
 
     Attributes
     ----------
@@ -37,13 +59,12 @@ class Policy(ABC):
         How often each arm was updated.
     """
 
-    def __init__(self, n_arms: int, *, seed: Seed = None) -> None:
-        if int(n_arms) != n_arms or n_arms < 1:
-            raise ValueError(f"n_arms must be a positive integer, got {n_arms}")
-        self.n_arms = int(n_arms)
+    def __init__(self, n_arms: int, *, seed: Seed = None, offset: float = 0.0) -> None:
+        self.n_arms = checks.integer("n_arms", n_arms, low=1)
+        self.offset = checks.number("offset", offset, low=0)
         self.probabilities_: Array = np.full(self.n_arms, 1.0 / self.n_arms)
         self.counts_ = np.zeros(self.n_arms, dtype=np.int64)
-        self._rng = np.random.default_rng(seed)
+        self._rng = checks.generator("seed", seed)
         self._arm: int | None = None
 
     def select(self, context: float | None = None) -> int:
@@ -58,7 +79,7 @@ class Policy(ABC):
         ------
         RuntimeError
             The previous choice has not been updated.
-        ValueError
+        TypeError, ValueError
             A contextual policy got no finite context.
         """
         if self._arm is not None:
@@ -67,23 +88,32 @@ class Policy(ABC):
         return self._arm
 
     def update(self, loss: float) -> None:
-        """Report the cost of the chosen arm (an iteration count, or any positive number).
+        """Report the cost of the chosen arm; after a refused one the choice still waits for its cost.
+
+        Parameters
+        ----------
+        loss : float
+            An iteration count, or any positive number that is not below the policy's `offset`.
 
         Raises
         ------
         RuntimeError
             No choice is waiting for its cost.
-        ValueError
-            The cost is not finite and positive.
+        TypeError, ValueError
+            The cost is not finite and positive, or is below the offset.
         """
         if self._arm is None:
             raise RuntimeError("update was called without a select before it")
-        cost = float(loss)
-        if not (np.isfinite(cost) and cost > 0.0):
-            raise ValueError(f"the cost must be finite and positive, got {loss}")
-        arm, self._arm = self._arm, None
-        self.counts_[arm] += 1
-        self._learn(arm, cost)
+        cost = checks.number("loss", loss, above=0)
+        if cost < self.offset:
+            raise ValueError(f"loss must be at least {self.offset:g}, this policy's offset (0 for seconds), got {loss}")
+        self.counts_[self._arm] += 1
+        try:
+            self._learn(self._arm, cost)
+        except (TypeError, ValueError):
+            self.counts_[self._arm] -= 1
+            raise
+        self._arm = None
 
     def _choose(self, context: float | None) -> int:
         self.probabilities_ = self._distribution(context)
@@ -112,9 +142,7 @@ class FixedArm(Policy):
 
     def __init__(self, n_arms: int, arm: int) -> None:
         super().__init__(n_arms)
-        if not 0 <= arm < n_arms:
-            raise ValueError(f"arm must lie in 0..{n_arms - 1}, got {arm}")
-        self.probabilities_ = np.eye(n_arms)[arm]
+        self.probabilities_ = np.eye(self.n_arms)[checks.integer("arm", arm, low=0, high=self.n_arms - 1)]
 
     def _distribution(self, context: float | None) -> Array:
         return self.probabilities_
@@ -153,61 +181,24 @@ def tsallis_probabilities(losses: ArrayLike, eta: float) -> Array:
 
     Source: Zimmert and Seldin (2021); used by Khodak et al. (2024).
     """
-    k = np.asarray(losses, dtype=np.float64)
-    if k.ndim != 1 or not k.size or not np.isfinite(k).all():
-        raise ValueError("losses must be a non-empty vector of finite numbers")
-    if not (np.isfinite(eta) and eta > 0.0):
-        raise ValueError(f"eta must be positive, got {eta}")
-    # The distribution is invariant under a shift of k; with scaled = eta (k - min k) / 2 it is 1 / (scaled + y)^2.
+    k = checks.array("losses", losses, ndim=1).astype(np.float64)
+    eta = checks.positive("eta", eta)
+    # The distribution is invariant under a shift of k; with scaled = eta (k - min k) / 2 it is 1 / (scaled + y)^2, (11).
     scaled = 0.5 * eta * (k - k.min())
-    y = 1.0
-    for _ in range(100):
-        p = (scaled + y) ** -2.0
-        excess = p.sum() - 1.0
-        if abs(excess) < 1e-12:
-            break
-        y += excess / (2.0 * (p**1.5).sum())
+    y, excess = 1.0, np.inf
+    while excess > 1e-8:  # Newton from the side where it is monotone: 1 <= y <= sqrt(d)
+        root_p = 1.0 / (scaled + y)
+        excess = (root_p**2).sum() - 1.0
+        y += excess / (2.0 * (root_p**3).sum())  # the last step squares an error of 1e-8
+    p = (scaled + y) ** -2.0  # (11)
     return p / p.sum()
 
 
-def official_tsallis_weights(losses: ArrayLike, eta: float, *, start: float = -1.0, n_steps: int = 20) -> Array:
-    """The weights that the paper's published code computes: Newton's method from a fixed start, not normalized.
-
-    From ``x = start`` far below ``min k`` the first step overshoots the pole, and the weights need not sum to 1 (or be finite).
-
-    Parameters
-    ----------
-    losses, eta
-        As `tsallis_probabilities`.
-    start : float
-        Default -1 (the published code).
-    n_steps : int
-        Default 20 (the published code).
-
-    Returns
-    -------
-    array, shape (d,)
-
-    Examples
-    --------
-    >>> from lib.online.sor_bandit.study import official_tsallis_weights
-    >>> bool(abs(official_tsallis_weights([900.0, 1000.0], 0.1).sum() - 1) > 0.5)
-    True
-    """
-    k, x = np.asarray(losses, dtype=np.float64), float(start)
-    weights = np.empty_like(k)
-    with np.errstate(all="ignore"):
-        for _ in range(n_steps):
-            weights = 4.0 * (eta * (k - x)) ** -2.0
-            x -= (weights.sum() - 1.0) / (eta * (weights**1.5).sum())
-    return weights
-
-
 class TsallisINF(Policy):
-    """Tsallis-INF on the excess ``loss - 1``, normalized by its running mean.
+    """Tsallis-INF on the excess ``loss - offset``, normalized by its running mean.
 
-    In round t the learning rate is ``2 / sqrt(t)``, the losses are divided by ``scale_`` = mean cost so far - 1 (1 in the
-    first round), and the played arm's cumulative loss grows by ``(loss - 1) / p``.
+    In round t the learning rate is ``2 / sqrt(t)``, the losses are divided by ``scale_`` = mean cost so far - offset (1 in the
+    first round), and the played arm's cumulative loss grows by ``(loss - offset) / p``.
 
     Parameters
     ----------
@@ -218,24 +209,19 @@ class TsallisINF(Policy):
         A fixed scale instead of the running mean.
     offset : float
         Smallest possible cost, subtracted from every loss; default 1 (iteration counts). Use 0 for seconds.
-    root_finding : {"monotone", "official", "official-normalized"}
-        "monotone" (default) finds the distribution; "official" uses `official_tsallis_weights` as the published code does,
-        dividing by the raw weight of the played arm; "official-normalized" divides by the normalized one.
 
     Attributes
     ----------
     probabilities_ : array, shape (d,)
         The distribution that was sampled.
-    weights_ : array, shape (d,)
-        The numbers used as importance weights: the probabilities, except with "official".
     losses_ : array, shape (d,)
         Cumulative importance-weighted losses k.
     scale_ : float
 
     Raises
     ------
-    ValueError
-        A bad number of arms, scale or name of the root finding.
+    TypeError, ValueError
+        A bad number of arms, scale or offset.
 
     Examples
     --------
@@ -246,44 +232,20 @@ class TsallisINF(Policy):
     Source: Khodak et al. (2024), learning experiments.
     """
 
-    def __init__(
-        self,
-        n_arms: int,
-        *,
-        seed: Seed = None,
-        scale: float | None = None,
-        offset: float = 1.0,
-        root_finding: str = "monotone",
-    ) -> None:
-        super().__init__(n_arms, seed=seed)
-        if scale is not None and not scale > 0.0:
-            raise ValueError(f"scale must be positive, got {scale}")
-        if root_finding not in ("monotone", "official", "official-normalized"):
-            raise ValueError(f'root_finding must be "monotone", "official" or "official-normalized", got {root_finding!r}')
-        self.root_finding = root_finding
-        self.offset = float(offset)
+    def __init__(self, n_arms: int, *, seed: Seed = None, scale: float | None = None, offset: float = 1.0) -> None:
+        super().__init__(n_arms, seed=seed, offset=offset)
         self.losses_: Array = np.zeros(self.n_arms)
-        self.scale_ = 1.0 if scale is None else float(scale)
-        self.weights_: Array = self.probabilities_
+        self.scale_ = 1.0 if scale is None else checks.positive("scale", scale)
         self._fixed_scale = scale is not None
         self._round, self._total = 1, 0.0
 
     def _distribution(self, context: float | None) -> Array:
-        normalized, eta = self.losses_ / self.scale_, 2.0 / np.sqrt(self._round)
-        if self.root_finding == "monotone":
-            self.weights_ = tsallis_probabilities(normalized, eta)
-            return self.weights_
-        raw = official_tsallis_weights(normalized, eta)
-        total = raw.sum()
-        usable = np.isfinite(total) and total > 0.0
-        # The published code falls back to a uniform draw, but keeps the unusable weight.
-        p = raw / total if usable else np.full(self.n_arms, 1.0 / self.n_arms)
-        self.weights_ = p if self.root_finding == "official-normalized" else raw
-        return p
+        eta = 2.0 / np.sqrt(self._round)  # the paper's rate, (10)
+        return tsallis_probabilities(self.losses_ / self.scale_, eta)
 
     def _learn(self, arm: int, cost: float) -> None:
         excess = cost - self.offset
-        self.losses_[arm] += excess / self.weights_[arm]
+        self.losses_[arm] = _rounded(self.losses_[arm] + excess / self.probabilities_[arm])  # unbiased, (12)
         self._total += excess
         mean = self._total / self._round
         # All costs equal to the offset: nothing to normalize yet, and the losses are zero anyway.
@@ -294,9 +256,7 @@ class TsallisINF(Policy):
 
 def _clip_context(context: float | None, low: float, high: float, stacklevel: int = 4) -> float:
     """A finite context inside [low, high]; one outside is clipped with a warning that points at the caller of `select`."""
-    if context is None or not np.isfinite(context):
-        raise ValueError(f"this policy needs a finite context, got {context}")
-    value = float(context)
+    value = checks.number("context", context)
     if not low <= value <= high:
         warnings.warn(f"context {value:.6g} outside [{low:.6g}, {high:.6g}] was clipped", UserWarning, stacklevel=stacklevel)
         value = min(max(value, low), high)
@@ -333,10 +293,10 @@ class BinnedBandit(Policy):
     """
 
     def __init__(self, make: Callable[..., Any], edges: ArrayLike) -> None:
-        self.edges = np.asarray(edges, dtype=np.float64)
-        if self.edges.ndim != 1 or len(self.edges) < 2 or not (np.diff(self.edges) > 0.0).all():
-            raise ValueError("edges must be an increasing vector of at least two numbers")
-        numbered = _accepts_an_argument(make)
+        self.edges = checks.array("edges", edges, ndim=1).astype(np.float64)
+        if len(self.edges) < 2 or not (np.diff(self.edges) > 0.0).all():
+            raise ValueError(f"edges must be an increasing vector of at least two numbers, got {self.edges}")
+        numbered = _accepts_an_argument(checks.function("make", make))
         self.policies_ = [make(i) if numbered else make() for i in range(len(self.edges) - 1)]
         super().__init__(self.policies_[0].n_arms)
         self._bin = 0

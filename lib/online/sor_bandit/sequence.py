@@ -1,4 +1,4 @@
-"""Run a policy over a sequence of linear systems, replay it on a table of costs, and the comparators of both."""
+"""Run a policy over a sequence of linear systems, or replay it on a table of costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lib.online.sor_bandit.solvers import Array
+from lib import checks
+from lib.online.sor_bandit.solvers import Array, check_omegas
 
 
 class SupportsBandit(Protocol):
@@ -44,7 +45,7 @@ def run_sequence(
         ``solver(A, b, omega)`` or ``solver(A, b, omega, x0=x0)`` returning an object with ``nit`` and ``x``, such as `sor` and
         `ssor_pcg`.
     n_rounds : int, optional
-        Stop after so many systems.
+        Stop after so many systems; a later call goes on with the next one if `problems` is an iterator.
     timings : bool
         Also return the seconds per round of ``solver_seconds`` and ``learner_seconds``.
 
@@ -56,7 +57,7 @@ def run_sequence(
     Raises
     ------
     ValueError
-        A grid that is empty or leaves (0, 2).
+        A grid that is empty or leaves (0, 2), or does not have one entry for each arm of the policy.
     RuntimeError
         The solver reported failure.
 
@@ -68,9 +69,11 @@ def run_sequence(
     >>> out["costs"].shape
     (5,)
     """
-    omegas = np.atleast_1d(np.asarray(grid, dtype=np.float64))
-    if not omegas.size or not ((omegas > 0.0) & (omegas < 2.0)).all():
-        raise ValueError(f"grid must be a non-empty vector inside (0, 2), got {omegas}")
+    omegas = check_omegas(grid, "grid")
+    _check_arms(policy, len(omegas), "grid")
+    checks.function("solver", solver)
+    if n_rounds is not None:
+        n_rounds = checks.integer("n_rounds", n_rounds, low=0)
     advance = getattr(problems, "advance", None)
     costs: list[int] = []
     actions: list[int] = []
@@ -80,9 +83,9 @@ def run_sequence(
     while (n_rounds is None or len(costs) < n_rounds) and (problem := next(source, None)) is not None:
         A, b, context = problem
         started = perf_counter()
-        arm = int(policy.select(context))
+        arm = checks.integer("the arm that the policy selects", policy.select(context), low=0, high=len(omegas) - 1)
         chosen = perf_counter()
-        start = {} if advance is None else {"x0": problems.u}  # type: ignore[attr-defined]
+        start = {} if advance is None else {"x0": problems.u.copy()}  # type: ignore[attr-defined]
         result = solver(A, b, float(omegas[arm]), **start)
         solved = perf_counter()
         if not getattr(result, "success", True):
@@ -103,7 +106,7 @@ def run_sequence(
 
 
 def replay(table: ArrayLike, policy: SupportsBandit, contexts: ArrayLike | None = None) -> dict[str, NDArray[Any]]:
-    """Run a policy on precomputed costs: the same as `run_sequence`, without solving anything again.
+    """Run a policy on costs that are known: the same as `run_sequence`, without solving anything again.
 
     Sound because the count of a solve does not depend on earlier choices. All policies that replay a table share its
     instances (common random numbers).
@@ -111,7 +114,8 @@ def replay(table: ArrayLike, policy: SupportsBandit, contexts: ArrayLike | None 
     Parameters
     ----------
     table : array, shape (T, d)
-        Costs of every arm; the policy is shown only the entry of the arm it chose.
+        Costs of every arm; the policy is shown only the entry of the arm it chose. A table of integers holds iteration counts,
+        where 0 is charged as 1 (as `run_sequence` does); other costs are passed on as they are and must be positive.
     policy : object with select(context) and update(loss)
     contexts : array, shape (T,), optional
 
@@ -122,8 +126,9 @@ def replay(table: ArrayLike, policy: SupportsBandit, contexts: ArrayLike | None 
 
     Raises
     ------
-    ValueError
-        Shapes that do not match.
+    TypeError, ValueError
+        Shapes that do not match, costs that are not finite, negative or (in seconds, say) zero, costs below the policy's
+        offset.
 
     Examples
     --------
@@ -131,14 +136,27 @@ def replay(table: ArrayLike, policy: SupportsBandit, contexts: ArrayLike | None 
     >>> replay([[3, 9]] * 50, TsallisINF(2, seed=0))["actions"].shape
     (50,)
     """
-    costs = np.asarray(table)
-    if costs.ndim != 2:
-        raise ValueError(f"table must have shape (T, d), got {costs.shape}")
-    known: Sequence[float | None] = [None] * len(costs) if contexts is None else np.asarray(contexts).tolist()
-    if len(known) != len(costs):
-        raise ValueError(f"{len(known)} contexts for {len(costs)} rounds")
+    costs = checks.array("table", table, ndim=2, low=0)
+    given = np.asarray(table)
+    counts = given.dtype.kind in "iub"
+    if not counts and not (costs > 0.0).all():
+        raise ValueError("table must hold positive costs, got 0 (iteration counts may be 0 in a table of integers)")
+    _check_arms(policy, costs.shape[1], "table")
+    known: Sequence[float | None] = [None] * len(costs)
+    if contexts is not None:
+        known = checks.array("contexts", contexts, shape=(len(costs),)).tolist()
     actions = np.empty(len(costs), dtype=np.int64)
     for t, context in enumerate(known):
         actions[t] = policy.select(context)
-        policy.update(max(1.0, float(costs[t, actions[t]])))
-    return {"costs": costs[np.arange(len(costs)), actions], "actions": actions}
+        cost = float(costs[t, actions[t]])
+        policy.update(max(1.0, cost) if counts else cost)
+    played = given if counts else costs
+    return {"costs": played[np.arange(len(costs)), actions], "actions": actions}
+
+
+def _check_arms(policy: SupportsBandit, d: int, name: str) -> None:
+    if not (hasattr(policy, "select") and hasattr(policy, "update")):
+        raise TypeError(f"policy must have select and update, got {checks.shown(policy)}")
+    n_arms = getattr(policy, "n_arms", d)
+    if n_arms != d:
+        raise ValueError(f"{name} must have one entry for each arm, got {d} for a policy with {n_arms} arms")

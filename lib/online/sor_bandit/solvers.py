@@ -16,6 +16,8 @@ from scipy.linalg.blas import dtbsv, dtrsv
 from scipy.optimize import OptimizeResult
 from scipy.sparse.linalg import LinearOperator, splu
 
+from lib import checks
+
 Array = NDArray[np.float64]
 # A dense two-dimensional array, or a csr_array.
 Matrix = Any
@@ -23,26 +25,40 @@ Matrix = Any
 # Measured crossover: a banded solve beats SuperLU, whose factorization costs about 14 solves, up to about this bandwidth.
 MAX_BANDWIDTH = 80
 
-MESSAGES = {0: "converged", 1: "iteration limit reached", 2: "stopped: the iteration broke down"}
+MESSAGES = {
+    0: "converged",
+    1: "iteration limit reached",
+    2: "stopped: the iteration broke down",
+    3: "the solution over- or underflows",
+}
+# Numbers beyond 2**-300 .. 2**300 are scaled by powers of two (exactly), so that no norm over- or underflows.
+_ORDINARY = 300
 
 
-def check_omega(omega: float) -> float:
-    """Return `omega` as a float, or raise ``ValueError`` when it is outside the open interval (0, 2)."""
-    value = float(omega)
-    if not 0.0 < value < 2.0:
-        raise ValueError(f"omega must lie in the open interval (0, 2), got {omega}")
-    return value
+def check_omega(omega: float, name: str = "omega") -> float:
+    """Return `omega` as a float, or raise when it is outside the open interval (0, 2)."""
+    return checks.number(name, omega, above=0, below=2)
+
+
+def check_omegas(values: ArrayLike, name: str = "omegas") -> Array:
+    """The relaxation parameters as a float64 array, shape (d,); ValueError for one outside (0, 2)."""
+    grid = np.atleast_1d(checks.array(name, values, ndim=(0, 1), above=0).astype(np.float64))
+    if not (grid < 2.0).all():
+        raise ValueError(f"every entry of {name} must be below 2, got {grid.max():.6g}")
+    return grid
 
 
 def as_square_matrix(A: Any) -> Matrix:
-    """Return `A` as a float64 array or csr_array after checking that it is square, finite and has no zero diagonal."""
+    """Return `A` as a float64 array or csr_array after checking that it is real, square, finite and has no zero diagonal."""
     if isinstance(A, LinearOperator):
         raise TypeError("A must be a dense or sparse matrix: a LinearOperator has no triangular part to solve with")
-    matrix: Matrix = sp.csr_array(A, dtype=np.float64) if sp.issparse(A) else np.asarray(A, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+    if sp.issparse(A):
+        checks.array("A", A.data if hasattr(A, "data") and isinstance(A.data, np.ndarray) else A.tocoo().data, empty=True)
+        matrix: Matrix = sp.csr_array(A, dtype=np.float64)
+    else:
+        matrix = checks.array("A", A, ndim=2).astype(np.float64, copy=False)
+    if matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"A must be a non-empty square matrix, got shape {matrix.shape}")
-    if not np.isfinite(matrix.data if sp.issparse(matrix) else matrix).all():
-        raise ValueError("A contains NaN or infinity")
     zeros = np.flatnonzero(matrix.diagonal() == 0.0)
     if zeros.size:
         raise ValueError(f"A has a zero diagonal entry (row {zeros[0]}); SOR divides by the diagonal")
@@ -62,26 +78,65 @@ def check_symmetric(matrix: Matrix) -> None:
         raise ValueError("A must be symmetric for conjugate gradients")
 
 
-def _check_vector(vector: ArrayLike, n: int, name: str) -> Array:
-    result = np.asarray(vector, dtype=np.float64)
-    if result.shape != (n,):
-        raise ValueError(f"{name} must have shape ({n},), got {result.shape}")
-    if not np.isfinite(result).all():
-        raise ValueError(f"{name} contains NaN or infinity")
-    return result
+class _Problem:
+    """A system ``A x = b`` as it is solved: checked, and scaled by powers of two where its numbers are extreme."""
+
+    def __init__(self, matrix: Matrix, b: ArrayLike, x0: ArrayLike | None, tol: float, max_iter: int) -> None:
+        n = matrix.shape[0]
+        self.tol = checks.number("tol", tol, above=0, below=1)
+        self.max_iter = checks.integer("max_iter", max_iter, low=1)
+        right = checks.array("b", b, shape=(n,)).astype(np.float64)
+        start = np.zeros(n) if x0 is None else checks.array("x0", x0, shape=(n,)).astype(np.float64)
+        if not right.any():
+            start = np.zeros(n)  # a right-hand side of zero has the solution zero, whatever the start
+        of_matrix = _exponent(matrix.data if sp.issparse(matrix) else matrix)
+        of_right = _exponent(right) if not start.any() else max(_exponent(right), _exponent(start) + of_matrix)
+        if max(abs(of_matrix), abs(of_right)) <= _ORDINARY:
+            of_matrix = of_right = 0
+        self.exponent, self.residual_exponent = of_right - of_matrix, of_right
+        self.matrix = matrix if of_matrix == 0 else _scaled(matrix, -of_matrix)
+        self.b, self.x = np.ldexp(right, -of_right), np.ldexp(start, -self.exponent)
+        size = abs(self.matrix)
+        # sqrt(||A||_1 ||A||_inf) bounds the norm of A: a residual below eps (||A|| ||x|| + ||b||) is rounding.
+        self._norm = float(np.sqrt(size.sum(axis=0).max() * size.sum(axis=1).max()))
+        self._norm_b = float(np.linalg.norm(self.b))
+
+    def rounding(self) -> float:
+        """The residual norm below which `x` solves the system as well as doubles can."""
+        return _EPS * (self._norm * float(np.linalg.norm(self.x)) + self._norm_b)
+
+    def result(self, residuals: list[float], status: int) -> OptimizeResult:
+        with np.errstate(over="ignore", under="ignore"):
+            x = np.ldexp(self.x, self.exponent)
+            norms = np.ldexp(np.array(residuals), self.residual_exponent)
+        largest = float(np.abs(x).max())
+        # Below 5e-324 / tol the spacing of doubles is coarser than the tolerance.
+        if status == 0 and self.x.any() and (not np.isfinite(largest) or largest * self.tol < _SMALLEST):
+            status = 3
+        return OptimizeResult(
+            x=x,
+            nit=len(residuals) - 1,
+            success=status == 0,
+            status=status,
+            message=MESSAGES[status],
+            residuals=norms,
+        )
 
 
-def _check_problem(matrix: Matrix, b: ArrayLike, x0: ArrayLike | None, tol: float, max_iter: int) -> tuple[Array, Array]:
-    n = matrix.shape[0]
-    if not 0.0 < tol < 1.0:
-        raise ValueError(f"tol must lie in (0, 1), got {tol}")
-    if int(max_iter) != max_iter or max_iter < 1:
-        raise ValueError(f"max_iter must be a positive integer, got {max_iter}")
-    right = _check_vector(b, n, "b")
-    # A right-hand side of zero has the solution zero, whatever the start.
-    if x0 is None or not right.any():
-        return right, np.zeros(n)
-    return right, _check_vector(x0, n, "x0").copy()
+_EPS, _SMALLEST = float(np.finfo(float).eps), float(np.finfo(float).smallest_subnormal)
+
+
+def _exponent(values: Array) -> int:
+    """The binary exponent of the largest entry; 0 for zeros."""
+    return int(np.frexp(np.abs(values).max(initial=0.0))[1])
+
+
+def _scaled(matrix: Matrix, exponent: int) -> Matrix:
+    if not sp.issparse(matrix):
+        return np.ldexp(matrix, exponent)
+    scaled = matrix.copy()
+    scaled.data = np.ldexp(scaled.data, exponent)
+    return scaled
 
 
 class _TriangularSolver(Protocol):
@@ -144,17 +199,6 @@ def _triangular_solver(matrix: Matrix, diagonal_scale: float, lower_scale: float
     return _BandedTriangle(triangle, bandwidth) if bandwidth <= MAX_BANDWIDTH else _SparseTriangle(triangle)
 
 
-def _result(x: Array, residuals: list[float], status: int) -> OptimizeResult:
-    return OptimizeResult(
-        x=x,
-        nit=len(residuals) - 1,
-        success=status == 0,
-        status=status,
-        message=MESSAGES[status],
-        residuals=np.array(residuals),
-    )
-
-
 def sor(
     A: Any, b: ArrayLike, omega: float, *, x0: ArrayLike | None = None, tol: float = 1e-8, max_iter: int = 10_000
 ) -> OptimizeResult:
@@ -181,8 +225,9 @@ def sor(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x``, ``nit``, ``success``, ``status`` (0 converged, 1 limit, 2 diverged), ``message`` and ``residuals``, the
-        Euclidean norms ``||r_0||, ..., ||r_nit||``.
+        ``x``, ``nit``, ``success``, ``status`` (0 converged, 1 limit, 2 diverged, 3 x over- or underflows), ``message`` and
+        ``residuals``, the Euclidean norms ``||r_0||, ..., ||r_nit||``. A residual of the size of rounding errors also
+        counts as converged: a start that solves the system returns with ``nit = 0``.
 
     Raises
     ------
@@ -198,24 +243,27 @@ def sor(
 
     Source: Khodak et al. (2024), the SOR solver of the learning experiments.
     """
-    matrix, omega = as_square_matrix(A), check_omega(omega)
-    right, x = _check_problem(matrix, b, x0, tol, max_iter)
-    triangle = _triangular_solver(matrix, 1.0 / omega, 1.0)
+    omega, matrix = check_omega(omega), as_square_matrix(A)
+    problem = _Problem(matrix, b, x0, tol, max_iter)
+    matrix, right, x = problem.matrix, problem.b, problem.x
+    triangle = _triangular_solver(matrix, 1.0 / omega, 1.0)  # M = D / omega + L, (1)
     residual = right - matrix @ x
     residuals = [float(np.linalg.norm(residual))]
-    if residuals[0] == 0.0:
-        return _result(x, residuals, 0)
+    if residuals[0] <= problem.rounding():
+        return problem.result(residuals, 0)
     # A diverging iteration (possible when A is not positive definite) overflows; that is reported, not warned about.
     with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(int(max_iter)):
-            x += triangle.solve(residual)
-            residual = right - matrix @ x
+        for _ in range(problem.max_iter):
+            x += triangle.solve(residual)  # (1)
+            residual = right - matrix @ x  # (1)
             residuals.append(float(np.linalg.norm(residual)))
-            if residuals[-1] < tol * residuals[0]:
-                return _result(x, residuals, 0)
+            if residuals[-1] < problem.tol * residuals[0]:  # the cost, below (2)
+                return problem.result(residuals, 0)
             if not np.isfinite(residuals[-1]):
-                return _result(x, residuals, 2)
-    return _result(x, residuals, 1)
+                return problem.result(residuals, 2)
+            if residuals[-1] >= residuals[-2] and residuals[-1] <= problem.rounding():
+                return problem.result(residuals, 0)
+    return problem.result(residuals, 1)
 
 
 class SSORPreconditioner(LinearOperator):
@@ -245,12 +293,15 @@ class SSORPreconditioner(LinearOperator):
     """
 
     def __init__(self, A: Any, omega: float) -> None:
-        matrix = as_square_matrix(A)
+        self.omega, matrix = check_omega(omega), as_square_matrix(A)
         check_symmetric(matrix)
-        self.omega = check_omega(omega)
+        self._matrix = matrix
         self._triangle = _triangular_solver(matrix, 1.0, self.omega)
-        self._scaled_diagonal = self.omega * (2.0 - self.omega) * matrix.diagonal()
+        self._scaled_diagonal = self.omega * (2.0 - self.omega) * matrix.diagonal()  # P below (16)
         super().__init__(np.dtype(np.float64), matrix.shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._matrix, self.omega)
 
     def _matvec(self, vector: Array) -> Array:
         # P^{-1} r = omega (2 - omega) (D + omega L)^{-T} D (D + omega L)^{-1} r
@@ -261,24 +312,23 @@ class SSORPreconditioner(LinearOperator):
         return self._matvec(vector)
 
 
-def _pcg(
-    matrix: Matrix, right: Array, x: Array, precondition: Callable[[Array], Array], tol: float, max_iter: int
-) -> OptimizeResult:
+def _pcg(problem: _Problem, precondition: Callable[[Array], Array]) -> OptimizeResult:
     """Preconditioned conjugate gradients, stopped at ``||b - A x|| <= tol ||b||`` (the true residual is checked)."""
-    limit = tol * float(np.linalg.norm(right))
+    matrix, right, x = problem.matrix, problem.b, problem.x
+    limit = problem.tol * float(np.linalg.norm(right))
     residual = right - matrix @ x
     residuals = [float(np.linalg.norm(residual))]
-    if residuals[0] <= limit:
-        return _result(x, residuals, 0)
+    if residuals[0] <= max(limit, problem.rounding()):
+        return problem.result(residuals, 0)
     direction, previous = np.zeros_like(x), np.inf
-    for _ in range(int(max_iter)):
+    for _ in range(problem.max_iter):
         z = precondition(residual)
         rho = float(residual @ z)
         direction = z + (rho / previous) * direction
         image = matrix @ direction
         curvature = float(direction @ image)
         if not curvature > 0.0 or not rho > 0.0:
-            return _result(x, residuals, 2)
+            return problem.result(residuals, 2)
         x += (rho / curvature) * direction
         residual = residual - (rho / curvature) * image
         previous = rho
@@ -287,10 +337,10 @@ def _pcg(
             # The recurrence can drift from b - A x when tol is near rounding; go on from the true residual then.
             residual = right - matrix @ x
             true_norm = float(np.linalg.norm(residual))
-            if true_norm <= limit * (1.0 + 1e-6):
-                return _result(x, residuals, 0)
+            if true_norm <= max(limit * (1.0 + 1e-6), problem.rounding()):
+                return problem.result(residuals, 0)
             residuals[-1] = true_norm
-    return _result(x, residuals, 1)
+    return problem.result(residuals, 1)
 
 
 def ssor_pcg(
@@ -319,7 +369,8 @@ def ssor_pcg(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        As `sor`; status 2 says that A or the preconditioner was found not to be positive definite. The residual norms
+        As `sor`; status 2 says that A or the preconditioner was found not to be positive definite,
+        3 that x over- or underflows. The residual norms
         are those of the recurrence.
 
     Raises
@@ -336,10 +387,8 @@ def ssor_pcg(
 
     Source: Khodak et al. (2024), the solver of the heat-equation experiments.
     """
-    matrix = as_square_matrix(A)
-    right, x = _check_problem(matrix, b, x0, tol, max_iter)
-    preconditioner = SSORPreconditioner(matrix, omega)
-    return _pcg(matrix, right, x, preconditioner._matvec, tol, max_iter)
+    problem = _Problem(as_square_matrix(A), b, x0, tol, max_iter)
+    return _pcg(problem, SSORPreconditioner(problem.matrix, omega)._matvec)
 
 
 def cg(A: Any, b: ArrayLike, *, x0: ArrayLike | None = None, tol: float = 1e-8, max_iter: int = 10_000) -> OptimizeResult:
@@ -352,7 +401,6 @@ def cg(A: Any, b: ArrayLike, *, x0: ArrayLike | None = None, tol: float = 1e-8, 
     >>> cg(laplacian(10), [1.0] * 100).success
     True
     """
-    matrix = as_square_matrix(A)
-    check_symmetric(matrix)
-    right, x = _check_problem(matrix, b, x0, tol, max_iter)
-    return _pcg(matrix, right, x, lambda vector: vector, tol, max_iter)
+    problem = _Problem(as_square_matrix(A), b, x0, tol, max_iter)
+    check_symmetric(problem.matrix)
+    return _pcg(problem, lambda vector: vector)

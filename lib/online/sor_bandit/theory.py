@@ -5,28 +5,23 @@ Everything here needs eigenvalues, which cost more than the solve: it explains t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
-from scipy.optimize import OptimizeResult
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
-from lib.online.sor_bandit.solvers import Array, as_square_matrix, check_omega, check_symmetric, sor
+from lib import checks
+from lib.online.sor_bandit.solvers import Array, as_square_matrix, check_omega, check_omegas, check_symmetric, sor
 
-# The surrogate is Lipschitz to the right of its minimum if tau or beta**2 is at least this large (figure of tau and beta).
+# The surrogate is Lipschitz to the right of its minimum if tau or beta**2 is at least this large, (7).
 TAU_THRESHOLD = float(np.exp(-2.0))
 BETA_SQUARED_THRESHOLD = float(4.0 * np.exp(-2.0) * (1.0 - np.exp(-2.0)))
 
 # Above this size a symmetric spectrum's ends come from Lanczos instead of a dense eigensolver.
 _DENSE_LIMIT = 600
-
-
-def check_omegas(values: ArrayLike) -> Array:
-    """The relaxation parameters as a float64 array, shape (d,); ValueError for one outside (0, 2)."""
-    return np.array([check_omega(w) for w in np.atleast_1d(np.asarray(values, dtype=np.float64))])
 
 
 def as_dense(A: Any) -> Array:
@@ -103,14 +98,14 @@ def optimal_omega(beta: ArrayLike) -> Any:
     1.5604
     """
     radius = _check_beta(beta)
-    omega = 1.0 + (radius / (1.0 + np.sqrt(1.0 - radius**2))) ** 2
+    omega = 1.0 + (radius / (1.0 + np.sqrt(1.0 - radius**2))) ** 2  # (3)
     return float(omega) if omega.ndim == 0 else omega
 
 
 def _check_beta(beta: ArrayLike) -> Array:
-    radius = np.asarray(beta, dtype=np.float64)
-    if not ((radius >= 0.0) & (radius < 1.0)).all():
-        raise ValueError(f"beta must lie in [0, 1), got {radius}")
+    radius = checks.array("beta", beta, low=0).astype(np.float64)
+    if not (radius < 1.0).all():
+        raise ValueError(f"beta must lie in [0, 1), got {radius.max():.6g}")
     return radius
 
 
@@ -139,11 +134,11 @@ def sor_spectral_radius(omega: ArrayLike, beta: ArrayLike) -> Any:
     >>> round(sor_spectral_radius(1.0, 0.9), 4)  # Gauss-Seidel: beta squared
     0.81
     """
-    radius, w = _check_beta(beta), np.asarray(omega, dtype=np.float64)
-    if not ((w > 0.0) & (w < 2.0)).all():
-        raise ValueError(f"omega must lie in the open interval (0, 2), got {w}")
-    discriminant = np.maximum((w * radius) ** 2 - 4.0 * (w - 1.0), 0.0)
-    below = (0.5 * (w * radius + np.sqrt(discriminant))) ** 2
+    radius, w = _check_beta(beta), checks.array("omega", omega, above=0).astype(np.float64)
+    if not (w < 2.0).all():
+        raise ValueError(f"omega must lie in the open interval (0, 2), got {w.max():.6g}")
+    discriminant = np.maximum((w * radius) ** 2 - 4.0 * (w - 1.0), 0.0)  # (3)
+    below = (0.5 * (w * radius + np.sqrt(discriminant))) ** 2  # (3)
     result = np.where(w >= optimal_omega(radius), w - 1.0, below)
     return float(result) if result.ndim == 0 else result
 
@@ -159,11 +154,20 @@ def defect_matrix(A: Any, omega: float) -> Array:
     (100, 100)
     """
     matrix, omega = as_dense(A), check_omega(omega)
-    splitting = np.tril(matrix, -1) + np.diag(np.diag(matrix) / omega)
+    splitting = np.tril(matrix, -1) + np.diag(np.diag(matrix) / omega)  # M of (1)
     return np.eye(len(matrix)) - solve_triangular(splitting, matrix.T, trans="T", lower=True).T
 
 
-def asymptoticity(A: Any, omegas: ArrayLike, tol: float = 1e-8, b: ArrayLike | None = None) -> OptimizeResult:
+class Asymptoticity(NamedTuple):
+    """What `asymptoticity` measures."""
+
+    costs: NDArray[np.int64]
+    radius: Array
+    norms: Array
+    tau: float
+
+
+def asymptoticity(A: Any, omegas: ArrayLike, tol: float = 1e-8, b: ArrayLike | None = None) -> Asymptoticity:
     """How far the defect matrices are from their spectral radius when SOR stops.
 
     Parameters
@@ -178,7 +182,7 @@ def asymptoticity(A: Any, omegas: ArrayLike, tol: float = 1e-8, b: ArrayLike | N
 
     Returns
     -------
-    scipy.optimize.OptimizeResult
+    Asymptoticity
         Arrays of shape (d,): ``costs`` k, ``radius`` rho(C), ``norms`` ``||C^(k-1)||_2^(1/(k-1))`` (nan where k = 1); and
         ``tau`` = max over omega of ``(norms - radius) / (1 - radius)``.
 
@@ -186,6 +190,8 @@ def asymptoticity(A: Any, omegas: ArrayLike, tol: float = 1e-8, b: ArrayLike | N
     ------
     ValueError
         As `sor`.
+    RuntimeError
+        SOR does not converge: A is not positive definite.
 
     Examples
     --------
@@ -200,15 +206,18 @@ def asymptoticity(A: Any, omegas: ArrayLike, tol: float = 1e-8, b: ArrayLike | N
     right = np.ones(len(dense)) if b is None else b
     costs, radius, norms = np.empty(len(grid), dtype=np.int64), np.empty(len(grid)), np.full(len(grid), np.nan)
     for i, omega in enumerate(grid):
-        costs[i] = sor(A, right, omega, tol=tol).nit
+        solved = sor(A, right, omega, tol=tol)
+        if not solved.success:
+            raise RuntimeError(f"SOR at omega = {omega:.6g}: {solved.message}")
+        costs[i] = solved.nit
         defect = defect_matrix(dense, omega)
         radius[i] = np.abs(np.linalg.eigvals(defect)).max()
         if costs[i] > 1:
             power = np.linalg.matrix_power(defect, int(costs[i]) - 1)
             norms[i] = np.linalg.norm(power, 2) ** (1.0 / (costs[i] - 1))
-    excess = (norms - radius) / (1.0 - radius)
+    excess = (norms - radius) / (1.0 - radius)  # tau, above (6)
     tau = float(max(0.0, np.nanmax(excess))) if np.isfinite(excess).any() else 0.0
-    return OptimizeResult(costs=costs, radius=radius, norms=norms, tau=tau)
+    return Asymptoticity(costs, radius, norms, tau)
 
 
 def near_asymptotic_bound(
@@ -242,6 +251,7 @@ def near_asymptotic_bound(
 
     Source: Khodak et al. (2024), near-asymptotic surrogate.
     """
+    checks.number("tol", tol, above=0, below=1)
     if tau is None:
         measured = asymptoticity(A, omegas, tol, b)
         radius, tau = measured.radius, float(measured.tau)
@@ -252,7 +262,16 @@ def near_asymptotic_bound(
 
 
 def surrogate_cost(radius: ArrayLike, tau: float, tol: float = 1e-8) -> Array:
-    """``1 + log(tol) / log(radius + tau (1 - radius))`` for spectral radii of shape (d,); ``tau = 0`` is asymptotic.
+    """``1 + log(tol) / log(radius + tau (1 - radius))``, the surrogate (6) for spectral radii; ``tau = 0`` is asymptotic.
+
+    Parameters
+    ----------
+    radius : array, shape (d,)
+        Spectral radii, not negative. At 1 and above the cost is infinite.
+    tau : float
+        In [0, 1].
+    tol : float
+        Default 1e-8 (the paper's value).
 
     Examples
     --------
@@ -260,10 +279,11 @@ def surrogate_cost(radius: ArrayLike, tau: float, tol: float = 1e-8) -> Array:
     >>> surrogate_cost([0.1], 0.0, 1e-8).round(6)
     array([9.])
     """
-    rho = np.asarray(radius, dtype=np.float64)
-    rate = rho + tau * (1.0 - rho)
+    rho = checks.array("radius", radius, low=0).astype(np.float64)
+    tol, tau = checks.number("tol", tol, above=0, below=1), checks.probability("tau", tau)
+    rate = rho + tau * (1.0 - rho)  # (6)
     with np.errstate(divide="ignore"):
-        bound = 1.0 + np.log(tol) / np.log(rate)
+        bound = 1.0 + np.log(tol) / np.log(rate)  # (6)
     return np.where(rate < 1.0, bound, np.inf)
 
 
@@ -277,7 +297,9 @@ def omega_grid(A: Any, start: float, stop: float, step: float) -> NDArray[np.flo
     >>> len(omega_grid(laplacian(10), 1.0, 1.99, 0.01))
     101
     """
-    if not 0.0 < start < stop < 2.0 or step <= 0.0:
-        raise ValueError(f"need 0 < start < stop < 2 and step > 0, got {start}, {stop}, {step}")
+    start, stop = check_omega(start, "start"), check_omega(stop, "stop")
+    step = checks.number("step", step, low=1e-6)
+    if not start < stop:
+        raise ValueError(f"start must be below stop, got {start} and {stop}")
     even = start + step * np.arange(int((stop - start) / step + 1e-9) + 1)
     return np.sort(np.append(even, optimal_omega(jacobi_radius(A))))

@@ -1,6 +1,5 @@
 """What the experiments of Learning to Relax use: instances, cost tables, comparators, textbook bounds and rivals."""
 
-from lib.online.sor_bandit.bandits import official_tsallis_weights
 from lib.online.sor_bandit.study.bounds import energy_cost_bound, energy_norm_bound, ssor_cg_bound, ssor_cg_tau
 from lib.online.sor_bandit.study.comparators import best_fixed, central_minimizer, golden_section, instance_optimal
 from lib.online.sor_bandit.study.heat import (
@@ -21,17 +20,16 @@ from lib.online.sor_bandit.study.instances import (
     truncated_normal,
 )
 from lib.online.sor_bandit.study.kernels import sor_cost_table, ssor_pcg_cost_table
-from lib.online.sor_bandit.study.rivals import EXP3, UCB1, EpsilonGreedy, GPThompson, RestartedBandit, WindowedTsallisINF
+from lib.online.sor_bandit.study.official import official_tsallis_weights
+from lib.online.sor_bandit.study.rivals import UCB1, EpsilonGreedy, GPThompson, RestartedBandit
 
 __all__ = [
-    "EXP3",
     "UCB1",
     "EpsilonGreedy",
     "GPThompson",
     "HeatEquation2D",
     "RestartedBandit",
     "ShiftedLaplacians",
-    "WindowedTsallisINF",
     "best_fixed",
     "bump",
     "central_minimizer",

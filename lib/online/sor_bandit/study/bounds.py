@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 
-from lib.online.sor_bandit.solvers import Array, check_symmetric
-from lib.online.sor_bandit.theory import as_dense, check_omegas
+from lib import checks
+from lib.online.sor_bandit.solvers import Array, check_omegas, check_symmetric
+from lib.online.sor_bandit.theory import as_dense
 
 
 def _smallest_eigenvalue(symmetric: Array) -> float:
@@ -75,7 +76,7 @@ def energy_cost_bound(A: Any, omegas: ArrayLike, tol: float = 1e-8, *, as_publis
     (1,)
     """
     # The 1-norm, as in the published code (which estimates it); for a symmetric A it is at least the 2-norm's.
-    condition = np.linalg.cond(as_dense(A), 1)
+    tol, condition = checks.number("tol", tol, above=0, below=1), np.linalg.cond(as_dense(A), 1)
     bound = energy_norm_bound(A, omegas, as_published=as_published)
     return np.log(tol / (2.0 * np.sqrt(condition))) / np.log(bound)
 
@@ -110,7 +111,7 @@ def ssor_cg_bound(A: Any, omegas: ArrayLike, tol: float = 1e-8) -> Array:
     >>> bool(ssor_cg_bound(laplacian(10), [1.3])[0] > 10)
     True
     """
-    grid, dense = check_omegas(omegas), as_dense(A)
+    grid, dense, tol = check_omegas(omegas), as_dense(A), checks.number("tol", tol, above=1e-150, below=1)
     check_symmetric(dense)
     kappa = np.linalg.norm(dense, 2) / _smallest_eigenvalue(dense)
     diagonal, lower = np.diag(np.diag(dense)), np.tril(dense, -1)
@@ -132,7 +133,6 @@ def ssor_cg_tau(costs: ArrayLike, bounds: ArrayLike) -> float:
     >>> ssor_cg_tau([11, 6], [21.0, 11.0])
     0.5
     """
-    k, bound = np.asarray(costs, dtype=np.float64), np.asarray(bounds, dtype=np.float64)
-    if k.shape != bound.shape or not (bound > 1.0).all():
-        raise ValueError(f"need bounds > 1 of the shape of costs, got {bound.shape} and {k.shape}")
+    k = checks.array("costs", costs, low=0)
+    bound = checks.array("bounds", bounds, shape=k.shape, above=1)
     return float(((k - 1.0) / (bound - 1.0)).max())

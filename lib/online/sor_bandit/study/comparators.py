@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lib import checks
 from lib.online.sor_bandit.solvers import Array
 
 
@@ -20,7 +21,7 @@ def best_fixed(table: ArrayLike) -> tuple[int, float]:
     >>> best_fixed([[3, 9], [5, 1]])
     (0, 4.0)
     """
-    means = np.asarray(table, dtype=np.float64).mean(axis=0)
+    means = checks.array("table", table, ndim=2).mean(axis=0)
     return int(means.argmin()), float(means.min())
 
 
@@ -33,6 +34,7 @@ def instance_optimal(table: ArrayLike) -> NDArray[Any]:
     >>> instance_optimal([[3, 9], [5, 1]])
     array([3, 1])
     """
+    checks.array("table", table, ndim=2)
     return np.asarray(table).min(axis=1)
 
 
@@ -71,9 +73,11 @@ def golden_section(
 
     Source: Khodak et al. (2024), the instance-optimal comparator of the heat experiments.
     """
-    points, values = np.asarray(omegas, dtype=np.float64), np.asarray(costs, dtype=np.float64)
-    if points.ndim != 1 or len(points) < 3 or points.shape != values.shape or not (np.diff(points) > 0.0).all():
-        raise ValueError("need at least 3 increasing omegas and as many costs")
+    points = checks.array("omegas", omegas, ndim=1)
+    values = checks.array("costs", costs, shape=points.shape)
+    n_evaluations = checks.integer("n_evaluations", n_evaluations, low=1)
+    if len(points) < 3 or not (np.diff(points) > 0.0).all():
+        raise ValueError(f"omegas must be at least 3 increasing numbers, got {points}")
     seen, found = points.tolist(), values.tolist()
 
     def evaluate(omega: float) -> float:
@@ -130,6 +134,7 @@ def central_minimizer(omegas: ArrayLike, costs: ArrayLike) -> float:
     >>> central_minimizer([1.0, 1.25, 1.5, 1.75], [9, 7, 7, 8])
     1.375
     """
-    points, values = np.asarray(omegas, dtype=np.float64), np.asarray(costs)
+    points = checks.array("omegas", omegas, ndim=1)
+    values = checks.array("costs", costs, shape=points.shape)
     best = points[values == values.min()]
     return float(0.5 * (best.min() + best.max()))

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.fft import dstn
 
+from lib import checks
 from lib.online.sor_bandit.solvers import Array
 from lib.online.sor_bandit.study.instances import laplacian
 from lib.online.sor_bandit.study.kernels import Counts, ssor_pcg_cost_table
@@ -33,7 +34,9 @@ def bump(points: ArrayLike, center: ArrayLike, radius: float) -> Array:
     >>> bump([[0.5, 0.5], [0.9, 0.5]], [0.5, 0.5], 0.25)
     array([1., 0.])
     """
-    squared = ((np.asarray(points, dtype=np.float64) - np.asarray(center)) ** 2).sum(axis=-1) / radius**2
+    places = checks.array("points", points, shape=(None, 2)).astype(np.float64)
+    middle, radius = checks.array("center", center, shape=(2,)), checks.number("radius", radius, low=1e-100)
+    squared = ((places - middle) ** 2).sum(axis=-1) / radius**2
     inside = squared < 1.0
     values = np.zeros(len(squared))
     values[inside] = np.exp(1.0 - 1.0 / (1.0 - squared[inside]))
@@ -41,18 +44,40 @@ def bump(points: ArrayLike, center: ArrayLike, radius: float) -> Array:
 
 
 def paper_coefficient(t: float) -> float:
-    """Diffusion coefficient ``max(0.1 sin 2 pi t, -10 sin 2 pi t)``, in [0, 10]: slow half a period, fast the other half."""
+    """Diffusion coefficient ``max(0.1 sin 2 pi t, -10 sin 2 pi t)``, in [0, 10]: slow half a period, fast the other half.
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit.study import paper_coefficient
+    >>> round(paper_coefficient(0.75), 9)
+    10.0
+    """
+    t = checks.number("t", t)
     return float(max(0.1 * np.sin(2.0 * np.pi * t), -10.0 * np.sin(2.0 * np.pi * t)))
 
 
-def paper_forcing(t: float, points: Array) -> Array:
-    """A bump of height 32 and radius 1/8 that circles the center of the square eight times per unit of time."""
-    angle = 16.0 * np.pi * t
+def paper_forcing(t: float, points: ArrayLike) -> Array:
+    """A bump of height 32 and radius 1/8 that circles the center of the square eight times per unit of time.
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit.study import paper_forcing
+    >>> paper_forcing(0.0, [[0.75, 0.5]])
+    array([32.])
+    """
+    angle = 16.0 * np.pi * checks.number("t", t)
     return 32.0 * bump(points, [0.5 + np.cos(angle) / 4.0, 0.5 + np.sin(angle) / 4.0], 0.125)
 
 
-def paper_initial(points: Array) -> Array:
-    """A bump of height 1 and radius 1/4 at the center."""
+def paper_initial(points: ArrayLike) -> Array:
+    """A bump of height 1 and radius 1/4 at the center.
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit.study import paper_initial
+    >>> paper_initial([[0.5, 0.5]])
+    array([1.])
+    """
     return bump(points, [0.5, 0.5], 0.25)
 
 
@@ -111,15 +136,11 @@ class HeatEquation2D:
         *,
         stop_time: float = 5.0,
     ) -> None:
-        if int(nx) != nx or nx < 2:
-            raise ValueError(f"nx must be an integer of at least 2, got {nx}")
-        if not (dt > 0.0 and stop_time > 0.0 and np.isfinite(dt) and np.isfinite(stop_time)):
-            raise ValueError(f"dt and stop_time must be positive, got {dt} and {stop_time}")
-        self.nx, self.dt, self.n = int(nx), float(dt), (int(nx) - 1) ** 2
-        self.n_steps = max(1, round(stop_time / dt))
-        self.coefficient = paper_coefficient if coefficient is None else coefficient
-        self.forcing = paper_forcing if forcing is None else forcing
-        self.initial = paper_initial if initial is None else initial
+        self.nx, self.dt = checks.integer("nx", nx, low=2, high=2000), checks.number("dt", dt, low=1e-9)
+        self.n, self.n_steps = (self.nx - 1) ** 2, max(1, round(checks.positive("stop_time", stop_time) / self.dt))
+        self.coefficient = paper_coefficient if coefficient is None else checks.function("coefficient", coefficient)
+        self.forcing = paper_forcing if forcing is None else checks.function("forcing", forcing)
+        self.initial = paper_initial if initial is None else checks.function("initial", initial)
         side = np.arange(1, self.nx) / self.nx
         self.points: Array = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
         # 4 I - S - S^T: the negative Laplacian times h^2, with eigenvalues known from the sine transform.
@@ -133,7 +154,8 @@ class HeatEquation2D:
     def reset(self) -> None:
         """Return to the initial state, for example to run another policy."""
         self.step = 0
-        self.u: Array = np.asarray(self.initial(self.points), dtype=np.float64)
+        start = self.initial(self.points.copy())
+        self.u: Array = checks.array("what initial returns", start, shape=(self.n,)).astype(np.float64)
         self._b: Array | None = None
 
     @property
@@ -162,13 +184,15 @@ class HeatEquation2D:
         b = self.right_hand_side()
         data = self.strength() * self._stencil.data
         data[self._on_diagonal] += 1.0
-        A = sp.csr_array((data, self._stencil.indices, self._stencil.indptr), shape=self._stencil.shape)
-        return A, b, float(self.coefficient(self.t))
+        stencil = self._stencil
+        A = sp.csr_array((data, stencil.indices.copy(), stencil.indptr.copy()), shape=stencil.shape)
+        return A, b.copy(), float(self.coefficient(self.t))
 
     def right_hand_side(self) -> Array:
         """``b`` of the current step, shape (n,)."""
         half = self.t + 0.5 * self.dt
-        forcing = np.asarray(self.forcing(half, self.points), dtype=np.float64)
+        given = self.forcing(half, self.points.copy())
+        forcing = checks.array("what forcing returns", given, shape=(self.n,)).astype(np.float64)
         self._b = self.u - self.strength() * (self._stencil @ self.u) + self.dt * forcing
         return self._b
 
@@ -180,10 +204,7 @@ class HeatEquation2D:
 
     def advance(self, u: ArrayLike) -> None:
         """Finish the step with the solution `u` of shape (n,) of its system."""
-        solution = np.array(u, dtype=np.float64)
-        if solution.shape != (self.n,) or not np.isfinite(solution).all():
-            raise ValueError(f"u must be finite and have shape ({self.n},), got shape {solution.shape}")
-        self.u, self._b = solution, None
+        self.u, self._b = checks.array("u", u, shape=(self.n,)).astype(np.float64), None
         self.step += 1
 
 
@@ -223,7 +244,7 @@ def heat_cost_table(
     (5, 2)
     """
     left = simulation.n_steps - simulation.step
-    rounds = left if n_rounds is None else min(int(n_rounds), left)
+    rounds = left if n_rounds is None else min(checks.integer("n_rounds", n_rounds, low=1), left)
     contexts, strengths, costs = np.empty(rounds), np.empty(rounds), []
     # In pieces: all states of a fine grid at once would fill the memory.
     piece = max(1, 2_000_000 // simulation.n)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
+from lib import checks
 from lib.online.sor_bandit.solvers import Array
 from lib.online.sor_bandit.theory import defect_matrix
 
@@ -43,11 +44,8 @@ def numgrid(region: str, size: int) -> NDArray[np.int64]:
     >>> int(numgrid("S", 12).max()), int(numgrid("L", 12).max())
     (100, 75)
     """
-    if region not in ("S", "L"):
-        raise ValueError(f'region must be "S" or "L", got {region!r}')
-    if int(size) != size or size < 3:
-        raise ValueError(f"size must be an integer of at least 3, got {size}")
-    x = np.linspace(-1.0, 1.0, int(size))
+    checks.choice("region", region, ("S", "L"))
+    x = np.linspace(-1.0, 1.0, checks.integer("size", size, low=3, high=10_000))
     across, up = np.meshgrid(x, -x)  # the first row is the top
     inside = (np.abs(across) < 1.0) & (np.abs(up) < 1.0)
     if region == "L":
@@ -80,10 +78,11 @@ def delsq(points: ArrayLike) -> sp.csr_array:
     >>> delsq(numgrid("L", 12)).shape
     (75, 75)
     """
-    grid = np.asarray(points)
-    if grid.ndim != 2 or not grid.any():
-        raise ValueError(f"points must be a two-dimensional array with interior points, got shape {grid.shape}")
+    given = checks.array("points", points, ndim=2, low=0)
+    grid = given.astype(np.int64)
     n = int(grid.max())
+    if n == 0 or not np.array_equal(np.sort(grid[grid > 0]), np.arange(1, n + 1)) or (grid != given).any():
+        raise ValueError(f"points must number its interior points 1..n, as numgrid does, got shape {grid.shape}")
     pairs = [(grid[1:], grid[:-1]), (grid[:, 1:], grid[:, :-1])]
     first = np.concatenate([a[(a > 0) & (b > 0)] for a, b in pairs]) - 1
     second = np.concatenate([b[(a > 0) & (b > 0)] for a, b in pairs]) - 1
@@ -99,7 +98,7 @@ def laplacian(m: int, shift: float = 0.0) -> sp.csr_array:
     m : int
         Interior points per side.
     shift : float
-        The context c of the learning experiments.
+        The context c of the learning experiments; may be negative.
 
     Returns
     -------
@@ -111,6 +110,7 @@ def laplacian(m: int, shift: float = 0.0) -> sp.csr_array:
     >>> float(laplacian(10, 0.5).diagonal()[0])
     4.5
     """
+    m, shift = checks.integer("m", m, low=1, high=2000), checks.number("shift", shift)
     matrix = delsq(numgrid("S", m + 2))
     return sp.csr_array(matrix + shift * sp.eye_array(m * m)) if shift else matrix
 
@@ -144,10 +144,8 @@ def truncated_normal(
     >>> bool(np.linalg.norm(truncated_normal(100, seed=0)) <= 10)
     True
     """
-    if n < 1 or (size is not None and size < 0):
-        raise ValueError(f"need n >= 1 and size >= 0, got {n} and {size}")
-    rng = np.random.default_rng(seed)
-    wanted = 1 if size is None else size
+    n, rng = checks.integer("n", n, low=1, high=10**8), checks.generator("seed", seed)
+    wanted = 1 if size is None else checks.integer("size", size, low=0, high=10**8)
     kept = np.empty((0, n))
     while len(kept) < wanted:
         draws = rng.standard_normal((2 * (wanted - len(kept)) + 8, n))
@@ -179,9 +177,9 @@ def sample_shifts(size: int, variance: str, *, seed: int | np.random.Generator |
     >>> bool(sample_shifts(1000, "high", seed=0).std() > sample_shifts(1000, "low", seed=0).std())
     True
     """
-    if variance not in BETA_PARAMETERS:
-        raise ValueError(f'variance must be "low" or "high", got {variance!r}')
-    return SHIFT_LOW + SHIFT_WIDTH * np.random.default_rng(seed).beta(*BETA_PARAMETERS[variance], size=size)
+    checks.choice("variance", variance, BETA_PARAMETERS)
+    size = checks.integer("size", size, low=0, high=10**9)
+    return SHIFT_LOW + SHIFT_WIDTH * checks.generator("seed", seed).beta(*BETA_PARAMETERS[variance], size=size)
 
 
 class ShiftedLaplacians:
@@ -214,10 +212,12 @@ class ShiftedLaplacians:
     """
 
     def __init__(self, n_rounds: int, variance: str, *, m: int = 10, seed: int | None = None) -> None:
+        n_rounds, self.m = checks.integer("n_rounds", n_rounds, low=0, high=10**7), checks.integer("m", m, low=1, high=2000)
+        checks.choice("variance", variance, BETA_PARAMETERS)
+        seed = None if seed is None else checks.integer("seed", seed, low=0)
         for_shifts, for_targets = np.random.SeedSequence(seed).spawn(2)
-        self.m = m
         self.contexts = sample_shifts(n_rounds, variance, seed=for_shifts)
-        self.targets = truncated_normal(m * m, n_rounds, seed=for_targets)
+        self.targets = truncated_normal(self.m**2, n_rounds, seed=for_targets)
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -228,7 +228,8 @@ class ShiftedLaplacians:
         for c, b in zip(self.contexts, self.targets, strict=True):
             # Only the values change: assembling each matrix anew would take as long as solving with it.
             data = base.data + float(c) * on_diagonal
-            yield sp.csr_array((data, base.indices, base.indptr), shape=base.shape), b, float(c)
+            matrix = sp.csr_array((data, base.indices.copy(), base.indptr.copy()), shape=base.shape)
+            yield matrix, b.copy(), float(c)  # copies: a solver may write into them
 
 
 def degenerate_target(A: Any, omega: float = 1.4) -> Array:

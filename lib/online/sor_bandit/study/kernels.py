@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lib.online.sor_bandit.solvers import Array, check_omega
+from lib import checks
+from lib.online.sor_bandit.solvers import Array, check_omegas
 from lib.online.sor_bandit.theory import sor_spectral_radius
 
 Counts = NDArray[np.int64]
@@ -185,21 +186,32 @@ def _check_family(
     diagonal: ArrayLike, off: ArrayLike, b: ArrayLike, tol: float, max_iter: int
 ) -> tuple[Array, Array, Array, int]:
     """Broadcast and validate the instances of a table; returns diagonal (T,), off (T,), b (T, n) and m."""
-    right = np.asarray(b, dtype=np.float64)
-    if right.ndim != 2 or right.shape[1] == 0:
-        raise ValueError(f"b must have shape (T, n), got {right.shape}")
+    right = checks.array("b", b, ndim=2).astype(np.float64)
     m = round(right.shape[1] ** 0.5)
     if m * m != right.shape[1]:
         raise ValueError(f"b must have m*m columns (a square grid), got {right.shape[1]}")
-    d = np.broadcast_to(np.asarray(diagonal, dtype=np.float64), right.shape[:1])
-    links = np.broadcast_to(np.asarray(off, dtype=np.float64), right.shape[:1])
-    if not (np.isfinite(right).all() and np.isfinite(d).all() and np.isfinite(links).all()):
-        raise ValueError("diagonal, off and b must be finite")
+    d, links = (_per_instance(name, value, len(right)) for name, value in (("diagonal", diagonal), ("off", off)))
     if not (d > 4.0 * np.abs(links) * np.cos(np.pi / (m + 1))).all():
         raise ValueError("every matrix must be positive definite: diagonal > 4 |off| cos(pi / (m + 1))")
-    if not 0.0 < tol < 1.0 or max_iter < 1:
-        raise ValueError(f"need 0 < tol < 1 and max_iter >= 1, got {tol} and {max_iter}")
+    checks.number("tol", tol, above=1e-100, below=1)
+    checks.integer("max_iter", max_iter, low=1, high=10**9)
+    if max(_extreme(right), _extreme(d), _extreme(links)) > 100.0:
+        raise ValueError("b, diagonal and off must lie between 1e-100 and 1e100: the batched counts square them")
     return d, links, right, m
+
+
+def _per_instance(name: str, value: ArrayLike, n: int) -> Array:
+    """One number for each of n instances."""
+    given = checks.array(name, value, ndim=(0, 1)).astype(np.float64)
+    if given.ndim and len(given) not in (1, n):
+        raise ValueError(f"{name} must be a number or one for each of the {n} rows of b, got {len(given)}")
+    return np.broadcast_to(given, (n,))
+
+
+def _extreme(values: Array) -> float:
+    """The largest decimal exponent, positive or negative, of the entries but zeros."""
+    nonzero = np.abs(values[values != 0.0])
+    return float(np.abs(np.log10(nonzero)).max(initial=0.0))
 
 
 def sor_cost_table(
@@ -216,7 +228,8 @@ def sor_cost_table(
     Parameters
     ----------
     diagonal, off : array, shape (T,) or scalar
-        Instance t has the matrix ``diagonal[t] * I - off[t] * (S + S^T)``; ``(4 + c, 1)`` is the shifted Laplacian.
+        off may be negative. Instance t has the matrix
+        ``diagonal[t] * I - off[t] * (S + S^T)``; ``(4 + c, 1)`` is the shifted Laplacian.
     b : array, shape (T, n)
         Right-hand sides on a square grid, ``n = m * m``.
     grid : array, shape (d,)
@@ -242,7 +255,7 @@ def sor_cost_table(
     (2, 2)
     """
     d, links, right, m = _check_family(diagonal, off, b, tol, max_iter)
-    arms = np.array([check_omega(w) for w in np.atleast_1d(grid)])
+    arms = check_omegas(grid, "grid")
     if (links == 0.0).any():
         raise ValueError("off must not be zero: a diagonal system has no sweeps to count")
     front = Wavefront(m)
@@ -303,10 +316,8 @@ def ssor_pcg_cost_table(
     (2, 1)
     """
     d, links, right, m = _check_family(diagonal, off, b, tol, max_iter)
-    start = np.zeros_like(right) if x0 is None else np.asarray(x0, dtype=np.float64)
-    if start.shape != right.shape or not np.isfinite(start).all():
-        raise ValueError(f"x0 must be finite and have the shape of b {right.shape}, got {start.shape}")
-    arms = np.ones(1) if grid is None else np.array([check_omega(w) for w in np.atleast_1d(grid)])
+    start = np.zeros_like(right) if x0 is None else checks.array("x0", x0, shape=right.shape).astype(np.float64)
+    arms = np.ones(1) if grid is None else check_omegas(grid, "grid")
     front = Wavefront(m)
     # Dividing A and b by the diagonal changes no count.
     scaled = links / d

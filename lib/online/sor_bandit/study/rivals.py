@@ -1,15 +1,16 @@
-"""Policies that the paper does not run: classic bandits, copies that forget, and Thompson sampling with a Gaussian process."""
+"""Policies that the paper does not run: classic bandits, fresh copies, Thompson sampling with a Gaussian process."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, cholesky
 
-from lib.online.sor_bandit.bandits import Policy, Seed, _accepts_an_argument, _clip_context, tsallis_probabilities
+from lib import checks
+from lib.online.sor_bandit.bandits import Policy, Seed, _accepts_an_argument, _clip_context, first_minimum
+from lib.online.sor_bandit.chebcb import interval
 from lib.online.sor_bandit.solvers import Array
 
 
@@ -51,9 +52,7 @@ class EpsilonGreedy(_MeanPolicy):
 
     def __init__(self, n_arms: int, *, seed: Seed = None, exploration: float = 1.0) -> None:
         super().__init__(n_arms, seed=seed)
-        if exploration < 0.0:
-            raise ValueError(f"exploration must not be negative, got {exploration}")
-        self.exploration = exploration
+        self.exploration = checks.number("exploration", exploration, low=0)
 
     def _distribution(self, context: float | None) -> Array:
         untried = self._untried()
@@ -61,7 +60,7 @@ class EpsilonGreedy(_MeanPolicy):
             return untried
         epsilon = min(1.0, self.exploration / np.sqrt(self._round))
         p = np.full(self.n_arms, epsilon / self.n_arms)
-        p[np.argmin(self.means_)] += 1.0 - epsilon
+        p[first_minimum(self.means_)] += 1.0 - epsilon
         return p
 
 
@@ -85,9 +84,7 @@ class UCB1(_MeanPolicy):
 
     def __init__(self, n_arms: int, *, seed: Seed = None, width: float = 2.0) -> None:
         super().__init__(n_arms, seed=seed)
-        if width < 0.0:
-            raise ValueError(f"width must not be negative, got {width}")
-        self.width = width
+        self.width = checks.number("width", width, low=0)
 
     def _distribution(self, context: float | None) -> Array:
         untried = self._untried()
@@ -96,80 +93,8 @@ class UCB1(_MeanPolicy):
         scale = self._total / (self._round - 1)
         bound = self.means_ - scale * np.sqrt(self.width * np.log(self._round) / self.counts_)
         p = np.zeros(self.n_arms)
-        p[np.argmin(bound)] = 1.0
+        p[first_minimum(bound)] = 1.0
         return p
-
-
-class EXP3(Policy):
-    """Exponential weights with the anytime rate ``sqrt(log d / (d t))`` on the excess over 1, divided by its running mean.
-
-    Examples
-    --------
-    >>> from lib.online.sor_bandit.study import EXP3
-    >>> policy = EXP3(20, seed=0)
-    >>> arm = policy.select(); policy.update(87)
-
-    Source: Auer et al. (2002), in the loss form of Bubeck and Cesa-Bianchi (2012).
-    """
-
-    def __init__(self, n_arms: int, *, seed: Seed = None) -> None:
-        super().__init__(n_arms, seed=seed)
-        self.losses_: Array = np.zeros(self.n_arms)
-        self._round, self._total = 1, 0.0
-
-    def _distribution(self, context: float | None) -> Array:
-        eta = np.sqrt(np.log(max(self.n_arms, 2)) / (self.n_arms * self._round))
-        mean = self._total / max(self._round - 1, 1)
-        exponent = -eta * (self.losses_ - self.losses_.min()) / (mean if mean > 0.0 else 1.0)
-        weights = np.exp(exponent)
-        return weights / weights.sum()
-
-    def _learn(self, arm: int, cost: float) -> None:
-        self.losses_[arm] += (cost - 1.0) / self.probabilities_[arm]
-        self._total += cost - 1.0
-        self._round += 1
-
-
-class WindowedTsallisINF(Policy):
-    """Tsallis-INF that remembers the last `window` rounds: losses, scale and learning rate are those of the window.
-
-    Parameters
-    ----------
-    n_arms : int
-    window : int
-        Number of rounds kept.
-    seed : int, Generator or SeedSequence, optional
-
-    Raises
-    ------
-    ValueError
-        A window below 1.
-
-    Examples
-    --------
-    >>> from lib.online.sor_bandit.study import WindowedTsallisINF
-    >>> policy = WindowedTsallisINF(20, 250, seed=0)
-    >>> arm = policy.select(); policy.update(87)
-    """
-
-    def __init__(self, n_arms: int, window: int, *, seed: Seed = None) -> None:
-        super().__init__(n_arms, seed=seed)
-        if int(window) != window or window < 1:
-            raise ValueError(f"window must be a positive integer, got {window}")
-        self._memory: deque[tuple[int, float, float]] = deque(maxlen=int(window))
-
-    def _distribution(self, context: float | None) -> Array:
-        if not self._memory:
-            return np.full(self.n_arms, 1.0 / self.n_arms)
-        # Summed afresh: adding and subtracting would collect rounding errors of weights 1/p.
-        arms, excess, weighted = (np.array(column) for column in zip(*self._memory, strict=True))
-        losses = np.bincount(arms.astype(int), weighted, minlength=self.n_arms)
-        mean = excess.mean()
-        rounds = min(len(arms) + 1, self._memory.maxlen or 1)
-        return tsallis_probabilities(losses / (mean if mean > 0.0 else 1.0), 2.0 / np.sqrt(rounds))
-
-    def _learn(self, arm: int, cost: float) -> None:
-        self._memory.append((arm, cost - 1.0, (cost - 1.0) / self.probabilities_[arm]))
 
 
 class RestartedBandit(Policy):
@@ -195,9 +120,8 @@ class RestartedBandit(Policy):
     """
 
     def __init__(self, make: Callable[..., Policy], period: int) -> None:
-        if int(period) != period or period < 1:
-            raise ValueError(f"period must be a positive integer, got {period}")
-        self._make, self._numbered, self._period = make, _accepts_an_argument(make), int(period)
+        self._period = checks.integer("period", period, low=1)
+        self._make, self._numbered = make, _accepts_an_argument(checks.function("make", make))
         self._round = 0
         self.policy_ = self._fresh()
         super().__init__(self.policy_.n_arms)
@@ -237,7 +161,7 @@ class GPThompson(Policy):
     lengths : (float, float)
         Correlation lengths in the context and in omega, as fractions of their ranges; default (0.25, 0.15).
     noise : float
-        Standard deviation of the log cost around the model, default 0.1; the prior standard deviation is 1.
+        Standard deviation of the log cost around the model, at least 1e-6, default 0.1; the prior standard deviation is 1.
     max_points : int
         Default 400.
 
@@ -264,16 +188,14 @@ class GPThompson(Policy):
         noise: float = 0.1,
         max_points: int = 400,
     ) -> None:
-        arms = np.asarray(grid, dtype=np.float64)
-        if arms.ndim != 1 or not len(arms) or not np.isfinite(arms).all():
-            raise ValueError("grid must be a non-empty vector of finite numbers")
+        arms = checks.array("grid", grid, ndim=1).astype(np.float64)
         super().__init__(len(arms), seed=seed)
-        low, high = (float(end) for end in context_range)
-        if not low < high or min(*lengths, noise) <= 0.0 or max_points < 2:
-            raise ValueError("need a < b in context_range, positive lengths and noise, and max_points >= 2")
-        self.context_range, self.noise, self.max_points = (low, high), float(noise), int(max_points)
+        self.context_range = low, high = interval(context_range)
+        correlation = checks.array("lengths", lengths, shape=(2,), above=0)
+        self.noise = checks.number("noise", noise, low=1e-6)
+        self.max_points = checks.integer("max_points", max_points, low=2)
         span = float(np.ptp(arms)) or 1.0
-        self._scales = np.array([lengths[0] * (high - low), lengths[1] * span])
+        self._scales = np.array([correlation[0] * (high - low), correlation[1] * span])
         self._arms = arms / self._scales[1]
         self._points, self._values = np.empty((0, 2)), np.empty(0)
         self._query: Array = np.zeros((self.n_arms, 2))
