@@ -108,7 +108,7 @@ def test_search_finds_a_chapter(address, tmp_path):
 #: Loads each page in a frame of the wanted width, one after the other, and measures what it looks like there.
 PROBE = """
 const jobs = JOBS, results = [], frame = document.getElementById("f");
-const seen = e => e.getClientRects().length > 0;
+const seen = e => e.getClientRects().length > 0 && !e.closest("details:not([open])");
 function measure(d) {
   const root = d.documentElement, all = s => [...d.querySelectorAll("article " + s)].filter(seen);
   const box = e => e.getBoundingClientRect();
@@ -120,6 +120,7 @@ function measure(d) {
   return {
     scroll: root.scrollWidth - root.clientWidth,
     cut: all('mjx-container[display="true"]').filter(cut).length,
+    broken: all("span.math").filter(e => !getComputedStyle(e).display.startsWith("inline")).length,
     equations: all('mjx-container[display="true"]').length,
     wide: pictures.filter(i => box(i).width > 751).length,
     stretched: pictures.filter(i => !i.classList.contains("sd-card-img-top") && stretched(i)).length,
@@ -183,6 +184,10 @@ def test_no_page_writes_an_error_to_the_console(measured):
 
 def test_no_page_scrolls_sideways(measured):
     assert worst(measured, "scroll") == {}
+
+
+def test_formulas_stay_in_their_line(measured):
+    assert worst(measured, "broken") == {}
 
 
 def test_equations_keep_their_left_part(measured):

@@ -37,15 +37,18 @@ def _automodule(name: str, members: bool) -> list[str]:
 
 
 def _modules(name: str, leave_out: tuple[str, ...] = ()) -> list[str]:
-    """A module's own text, then its modules as sections; what a package re-exports stands where it is defined."""
+    """A module's own text, then its modules as sections; what a package re-exports stands where it is defined.
+
+    Titles are short, so that they fit the contents; whole names stand with each object.
+    """
     inner = [module for module in _inner(name) if module not in leave_out]
     lines = _automodule(name, members=not inner)
     for module in inner:
         full = f"{name}.{module}"
-        lines += ["", f"## `{full}`"]
+        lines += ["", f"## `{module}`"]
         lines += _automodule(full, members=not _inner(full))
         for deeper in _inner(full):
-            lines += ["", f"### `{full}.{deeper}`", *_automodule(f"{full}.{deeper}", members=True)]
+            lines += ["", f"### `{module}.{deeper}`", *_automodule(f"{full}.{deeper}", members=True)]
     return lines
 
 
@@ -61,17 +64,18 @@ def pages() -> dict[str, str]:
             says = f"Chapter: [{papers.heading(slug)}](../../{part}/{slug}.ipynb)."
             has_study = "study" in _inner(name)
             more = f" What only its experiments use: [{name}.study]({slug}_study.md)." if has_study else ""
-            made[f"api/papers/{slug}.md"] = "\n".join([f"# `{name}`", "", says + more, *_modules(name, ("study",))]) + "\n"
+            method = [f"# `{slug}`", "", f"`{name}`. {says}{more}", *_modules(name, ("study",))]
+            made[f"api/papers/{slug}.md"] = "\n".join(method) + "\n"
             index.append(f"- [`{name}`](api/papers/{slug}.md): {papers.heading(slug)}")
             if has_study:
                 back = f"What only the experiments of [{papers.heading(slug)}](../../{part}/{slug}.ipynb) use."
                 back += f" The method: [{name}]({slug}.md)."
-                made[f"api/papers/{slug}_study.md"] = "\n".join([f"# `{name}.study`", "", back, *_modules(f"{name}.study")])
+                made[f"api/papers/{slug}_study.md"] = "\n".join([f"# `{slug}.study`", "", back, *_modules(f"{name}.study")])
                 index.append(f"  - [study](api/papers/{slug}_study.md)")
     index += ["", "## Shared rooms", ""]
     rooms = [m.name for m in pkgutil.iter_modules(lib.__path__) if m.name not in papers.PARTS and m.name[0] != "_"]
     for room in sorted(rooms):
-        made[f"api/rooms/{room}.md"] = "\n".join([f"# `lib.{room}`", *_modules(f"lib.{room}")]) + "\n"
+        made[f"api/rooms/{room}.md"] = "\n".join([f"# `{room}`", "", f"`lib.{room}`", *_modules(f"lib.{room}")]) + "\n"
         index.append(f"- [`lib.{room}`](api/rooms/{room}.md): {_first_line(f'lib.{room}')}")
     made["api.md"] = "\n".join(index) + "\n"
     return made
