@@ -137,3 +137,14 @@ def test_styblinski_tang_has_its_published_minimum():
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("far", [1e10, 1e30, 1e200, 1.7e308])
+def test_the_canyon_is_finite_at_particles_that_flew_off(far):
+    canyon = blackbox.grand_canyon()
+    points = far * np.array([[1, 0], [0, 1], [1, 1], [-1, 1], [-1, -1], [1, -1]])
+    with np.errstate(all="raise", under="ignore"):
+        values = canyon(points)
+    assert np.isfinite(values).all()
+    assert (values > canyon([8.0, 8.0])).all()
+    assert np.isfinite(canyon.gradient(points)).all()

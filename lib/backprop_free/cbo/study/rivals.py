@@ -162,6 +162,7 @@ def race_swarm(
     n_particles: int,
     dt: float,
     noise: float,
+    std: float = 0.5,
     budget: int = 50_000,
     n_runs: int = 1,
     seed: Any = 0,
@@ -172,7 +173,7 @@ def race_swarm(
     ----------
     fun, target, budget, seed
         As in `race_cma`.
-    mean, n_particles, dt, noise, n_runs
+    mean, n_particles, dt, noise, std, n_runs
         As in `lib.backprop_free.cbo.minimize_cbo`.
 
     Returns
@@ -197,7 +198,7 @@ def race_swarm(
         return bool(there.all())
 
     result = minimize_cbo(
-        fun, mean=mean, n_particles=n_particles, dt=dt, noise=noise, max_iter=budget // n_particles,
+        fun, mean=mean, std=std, n_particles=n_particles, dt=dt, noise=noise, max_iter=budget // n_particles,
         n_runs=n_runs, seed=seed, callback=all_there,
     )  # fmt: skip
     return first_hits(result, target)
