@@ -18,6 +18,7 @@ Fewer samples than an interval needs give the interval of what is not known: min
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -192,7 +193,8 @@ def _bootstrap(columns: tuple[np.ndarray, ...], statistic: Any, method: str) -> 
     value = float(statistic(*columns, axis=-1))
     if len(columns[0]) < 2 or all(np.ptp(column) == 0 for column in columns):
         return value, value, value
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore")  # scipy's, of samples that are nearly all alike: they have no interval, see below
         # A seed of its own: the same samples always have the same interval.
         found = bootstrap(
             columns,

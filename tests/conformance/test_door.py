@@ -74,7 +74,7 @@ def kind_of(value: Any) -> str | None:
         return None
     if isinstance(value, int | float | np.number):
         return "number"
-    if type(value).__module__.startswith("torch") and hasattr(value, "is_floating_point"):
+    if type(value).__name__ in ("Tensor", "Parameter"):
         return "tensor" if value.is_floating_point() and value.numel() else None
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.size:
         return "array"
