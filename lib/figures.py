@@ -111,6 +111,7 @@ def show(caption: str) -> None:
         raise ValueError(f"a figure is at most {WIDEST} inches wide, got {fig.get_figwidth():g}")
     png, width, height = _picture(fig, _DPI)
     plt.close(fig)
+    png = _fewer_colors(png, 256)
     size = {"width": width // 2, "height": height // 2}
     _display({"image/png": base64.b64encode(png).decode(), "text/plain": "<figure>"}, {"image/png": size})
     _caption(caption)
@@ -153,7 +154,7 @@ def frames(draw: Callable[[Figure, int], None], n: int, caption: str, labels: Se
         draw(fig, k)
         png, *_ = _picture(fig, 110, tight=False)  # one size for all: nothing jumps
         plt.close(fig)
-        pictures.append(base64.b64encode(_fewer_colors(png)).decode())
+        pictures.append(base64.b64encode(_fewer_colors(png, 64)).decode())
     _display({"text/html": _slider(pictures, labels, first, round(100 * figsize[0])), "text/plain": f"<{n} frames>"}, {})
     _caption(caption)
 
@@ -180,12 +181,12 @@ def _slider(pictures: list[str], labels: list[str], first: int, width: int) -> s
     )
 
 
-def _fewer_colors(png: bytes) -> bytes:
-    """The same picture with a palette of 64 colors: a third of the bytes."""
+def _fewer_colors(png: bytes, n: int) -> bytes:
+    """The same picture with a palette of `n` colors: half of the bytes, or less."""
     from PIL import Image
 
     smaller = io.BytesIO()
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(n, dither=Image.Dither.NONE)
     image.save(smaller, "png", optimize=True)
     return smaller.getvalue()
 

@@ -45,12 +45,24 @@ try:
     metadata.version("optimization-executed")
 except metadata.PackageNotFoundError:
     if "{url}".endswith("OWNER/REPO"):
-        raise RuntimeError("this copy of the book names no repository of its own, so nothing is installed") from None
+        raise RuntimeError(
+            "this copy of the book names no repository of its own, so nothing is installed"
+        ) from None
     modules = metadata.packages_distributions()
-    loaded = {{name: metadata.version(name) for m in modules if m in sys.modules for name in modules[m]}}
+    loaded = {{
+        name: metadata.version(name)
+        for m in modules
+        if m in sys.modules
+        for name in modules[m]
+    }}
     %pip install -q "optimization-executed[{slug}] @ git+{url}@{ref}"
-    if changed := [name for name, version in loaded.items() if metadata.version(name) != version]:
-        print("Restart the runtime and run all cells: packages that were loaded have changed:", *changed)
+    if changed := [
+        name for name, version in loaded.items() if metadata.version(name) != version
+    ]:
+        print(
+            "Restart the runtime and run all cells: packages that were loaded have changed:",
+            *changed,
+        )
     import lib
 
     print("lib", lib.__version__, "from", lib.__file__)"""

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lib import checks
+
 Array = npt.NDArray[np.float64]
 
 __all__ = [
@@ -115,7 +117,7 @@ def canyon_floor(x: npt.ArrayLike) -> Array:
     >>> float(blackbox.canyon_floor(0.0))
     0.0
     """
-    x = np.asarray(x, dtype=np.float64)
+    x = checks.array("x", x).astype(np.float64)
     return (x - 1) * (x - 4) ** 2 / 8 + 2
 
 
@@ -222,8 +224,7 @@ def rastrigin(dim: int = 2, amplitude: float = 10.0) -> TestFunction:
     5.25
     """
     d, two_pi = _dimension(dim), 2 * np.pi
-    if not amplitude >= 0:
-        raise ValueError(f"amplitude must not be negative, got {amplitude}")
+    amplitude = checks.number("amplitude", amplitude, low=0)
 
     def value(x: Array) -> Array:
         return np.einsum("...d,...d->...", x, x) + amplitude * (d - np.cos(two_pi * x).sum(-1))
