@@ -209,8 +209,9 @@ def _per_instance(name: str, value: ArrayLike, n: int) -> Array:
 
 
 def _extreme(values: Array) -> float:
-    """The largest decimal exponent, positive or negative, of the entries but zeros."""
-    nonzero = np.abs(values[values != 0.0])
+    """The largest decimal exponent, positive or negative, of the rows' largest entries but zeros: small tails do no harm."""
+    largest = np.abs(values).max(axis=-1) if values.ndim > 1 else np.abs(values)
+    nonzero = largest[largest != 0.0]
     return float(np.abs(np.log10(nonzero)).max(initial=0.0))
 
 
