@@ -912,6 +912,14 @@ def test_torch_optimizer_resumes_where_it_stopped(dtype):
     assert torch.equal(resumed.particles, optimizer.particles)
 
 
+def test_torch_optimizer_takes_losses_as_large_as_they_come():
+    w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    optimizer = cbo.CBO([w], n_particles=6, std=0.1, generator=torch.Generator().manual_seed(0))
+    optimizer.step(lambda: torch.tensor(1.7e308, dtype=torch.float64))  # all the same: their mean
+    assert torch.isfinite(w).all()
+    assert (w - 1).abs().max() < 0.3
+
+
 def test_defaults_of_the_torch_optimizer():
     group = cbo.CBO([torch.nn.Parameter(torch.ones(1))]).param_groups[0]
     names = ("n_particles", "alpha", "drift", "noise", "dt", "std", "noise_type")
