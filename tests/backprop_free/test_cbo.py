@@ -920,6 +920,18 @@ def test_torch_optimizer_takes_losses_as_large_as_they_come():
     assert (w - 1).abs().max() < 0.3
 
 
+def test_torch_optimizer_gives_an_infinite_loss_no_weight():
+    w, calls = torch.nn.Parameter(torch.ones(2, dtype=torch.float64)), []
+    optimizer = cbo.CBO([w], n_particles=6, alpha=1e-9, generator=torch.Generator().manual_seed(0))
+
+    def closure():
+        calls.append(w.detach().clone())
+        return torch.tensor(float("inf") if len(calls) == 2 else 1.0)
+
+    optimizer.step(closure)
+    np.testing.assert_allclose(w.detach(), torch.stack(calls[:1] + calls[2:]).mean(0), rtol=1e-12)
+
+
 def test_defaults_of_the_torch_optimizer():
     group = cbo.CBO([torch.nn.Parameter(torch.ones(1))]).param_groups[0]
     names = ("n_particles", "alpha", "drift", "noise", "dt", "std", "noise_type")
