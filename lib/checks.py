@@ -137,7 +137,7 @@ def choice(name: str, value: Any, allowed: Collection[Any]) -> Any:
 
 
 def function(name: str, value: Any) -> Any:
-    """Something that can be called."""
+    """Return `value` if it can be called; anything else is a TypeError that names the argument."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {shown(value)}")
     return value

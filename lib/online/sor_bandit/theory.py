@@ -159,7 +159,7 @@ def defect_matrix(A: Any, omega: float) -> Array:
 
 
 class Asymptoticity(NamedTuple):
-    """What `asymptoticity` measures."""
+    """What `asymptoticity` measures: costs, spectral radii and norms of the powers, one per omega, and tau over all of them."""
 
     costs: NDArray[np.int64]
     radius: Array

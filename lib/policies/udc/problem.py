@@ -203,7 +203,7 @@ def stage(
     beta: int,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """`conquer` on checked tensors."""
+    """One stage of `conquer` on tensors that are already checked: split, solve every piece, merge."""
     with torch.no_grad():
         pieces = problem.split(points, found, n, shift, generator)
         answers = solver.solve(problem.normalize(pieces.data), beta, True, generator)[0]
