@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from lib.constrained import topo_swaps as topo
 from lib.problems import dags
@@ -25,9 +25,14 @@ def least_squares(X, y):
     return 0.5 * float(np.mean((y - X @ coef) ** 2)), coef
 
 
-@parametrize_with_checks([topo.TOPO(random_state=0), topo.TOPO("all", "all", loss=least_squares, random_state=0)])
+@parametrize_with_checks([topo.TOPO(random_state=0)])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
+
+
+def test_scikit_learns_own_checks_hold_with_a_loss_of_ones_own():
+    # One test: in names of tests the function would show its address, which differs between workers.
+    check_estimator(topo.TOPO("all", "all", loss=least_squares, random_state=0))
 
 
 def test_score_is_minus_the_loss_on_any_data():
