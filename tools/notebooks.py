@@ -82,7 +82,8 @@ def repository() -> tuple[str, str]:
 def bootstrap(slug: str) -> str:
     """The first cell of a chapter."""
     url, ref = repository()
-    return BOOTSTRAP.format(url=url, ref=ref, slug=slug)
+    # Metadata spell extras with hyphens, and an older pip does not see that an underscore means the same.
+    return BOOTSTRAP.format(url=url, ref=ref, slug=slug.replace("_", "-"))
 
 
 def colab_link(chapter: Path) -> str:

@@ -90,7 +90,15 @@ def test_a_chapter_runs_with_only_the_runtime_dependencies(clean):
 def test_every_chapter_runs_with_what_its_bootstrap_installs(clean, slug):
     folder, python, before = clean
     if papers.sheet(slug).needs:
-        run(python, "-m", "pip", "install", "-q", f"{lock.DISTRIBUTION}[{slug}] @ git+file://localhost{ROOT}", cwd=folder)
+        run(
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            f"{lock.DISTRIBUTION}[{slug.replace('_', '-')}] @ git+file://localhost{ROOT}",
+            cwd=folder,
+        )
         assert versions(python) == before
     chapter_runs(folder, python, slug)
 
