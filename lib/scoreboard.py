@@ -109,7 +109,9 @@ def _footnote(recorded: Mapping[str, Score]) -> str:
     if not recorded:
         return ""
     runs = max(score.runs for score in recorded.values())
-    text = f"\n\nFrom {runs} recorded runs together; each value with its 95 % interval."
+    text = (
+        f"\n\nFrom {f'{runs} recorded runs together' if runs > 1 else 'one recorded run'}; each value with its 95 % interval."
+    )
     if not all(score.current for score in recorded.values()):
         text += " They were made with an earlier version of this chapter's code."
     return text
