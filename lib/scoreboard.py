@@ -161,7 +161,7 @@ def _place(entry: papers.Entry) -> str:
     known = {"paper": "", "abstract": "abstract", "code": "from the authors' code", "memory": "from memory"}.get(
         entry.source, ""
     )
-    return ", ".join(filter(None, [entry.where, known])) or "ours"
+    return ", ".join(filter(None, [entry.where, "" if known in entry.where else known])) or "ours"
 
 
 class _Sentence(string.Formatter):
