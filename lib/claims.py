@@ -236,6 +236,7 @@ class Ledger:
             raise ValueError(f"{self.sheet.slug}: not measured in this run: {', '.join(missing)}")
         costs = {e.id: self._measured[e.id] for e in self.sheet.claims if e.kind == "cost" and self._measured[e.id] is not None}
         clock = {"seconds": round(self.config.elapsed(), 1), "cpu_seconds": round(self.config.cpu_seconds(), 1)}
+        clock["imports_s"] = self.config.imports_s
         peak = peak_memory_mb()  # NaN where the system does not tell
         private = {"timings": costs, **clock, "peak_mb": round(peak) if math.isfinite(peak) else None}
         bundle = {"text/plain": self._lines(), "text/markdown": self._markdown(), "application/json": self._results()}
