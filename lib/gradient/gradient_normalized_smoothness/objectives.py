@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logsumexp, softmax
 
 from lib import checks
-from lib.gradient.gradient_normalized_smoothness.hessians import Array, LowRank
+from lib.gradient.gradient_normalized_smoothness.hessians import Array, Banded, LowRank
 
 
 class Objective(ABC):
@@ -28,7 +28,7 @@ class Objective(ABC):
         """The value and the gradient, shape (n,)."""
 
     @abstractmethod
-    def _hess(self, x: Array, kind: str) -> Array | LowRank: ...
+    def _hess(self, x: Array, kind: str) -> Array | LowRank | Banded: ...
 
     def value(self, x: ArrayLike) -> float:
         """The value."""
@@ -38,7 +38,7 @@ class Objective(ABC):
         """The gradient, shape (n,)."""
         return self.value_and_grad(x)[1]
 
-    def hess(self, x: ArrayLike, kind: str = "exact") -> Array | LowRank:
+    def hess(self, x: ArrayLike, kind: str = "exact") -> Array | LowRank | Banded:
         """The Hessian of the given kind; "zero" makes the method a gradient method.
 
         Raises
@@ -201,7 +201,7 @@ class Logistic(Objective):
             If y does not hold two classes.
         """
         columns, labels = np.asarray(checks.array("X", X, ndim=2), dtype=float), np.asarray(y)
-        if labels.shape != columns.shape[:1] or len(np.unique(labels)) != 2:
+        if labels.shape != columns.shape[:1] or labels.dtype.kind in "cO" or len(np.unique(labels)) != 2:
             raise ValueError(f"y must hold one of two classes for each row of X, got {checks.shown(labels)}")
         if checks.boolean("standardize", standardize):
             spread = columns.std(axis=0)
