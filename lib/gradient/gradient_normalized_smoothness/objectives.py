@@ -96,11 +96,8 @@ class LogSumExp(Objective):
 
     def _hess(self, x: Array, kind: str) -> Array:
         weights = softmax((self.A @ x - self.b) / self.mu)
-        H: Array = (self.A * (weights / self.mu)[:, None]).T @ self.A  # (11), weighted Gauss-Newton
-        if kind == "exact":
-            g = self.A.T @ weights
-            H -= np.outer(g, g) / self.mu  # (11), what it leaves out
-        return H
+        rows = self.A if kind == "gauss_newton" else self.A - weights @ self.A  # (11), the second term without cancellation
+        return (rows * (weights / self.mu)[:, None]).T @ rows  # (11)
 
 
 class ResidualPower(Objective):

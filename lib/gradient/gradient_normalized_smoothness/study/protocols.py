@@ -214,8 +214,8 @@ def lemma_violations(problem: Instance, x: ArrayLike, kind: str, gammas: Sequenc
             new, slack = B.dual_norm(g_new), 1 - 1e-9
             wanted = [lam / 2 * size**2, new**2 / (8 * lam)]
             within += 1
-            broken += f - f_new < slack * max(wanted) or -g_new @ h < slack * new**2 / (2 * lam)
-    return within, int(broken)
+            broken += bool(f - f_new < slack * max(wanted) or -g_new @ h < slack * new**2 / (2 * lam))
+    return within, broken
 
 
 class Softmax:
