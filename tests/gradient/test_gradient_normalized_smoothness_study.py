@@ -152,3 +152,12 @@ def test_a_step_without_the_bound_can_break_a_lemma():
     steep = Steep(problem.f.u, problem.f.jac, 2.0, problem.f.hess_u)
     within, broken = study.lemma_violations(problem._replace(f=steep), problem.x0, "exact", [1e-3, 1e-2])
     assert within == broken > 0
+
+
+def test_the_remaining_gap_by_hand():
+    problem = study.rosenbrock()
+    w, Q = np.linalg.eigh(problem.f.hess(np.ones(2)))
+    for lam, share in ((w[0] / 2, 0.0), (w.mean(), w[0] / w.sum()), (2 * w[1], 1.0)):
+        found, error = study.remaining_gap(problem, np.ones(2) + Q.sum(axis=1), np.ones(2), lam, "zero")
+        assert np.isclose(found, share, atol=1e-12)
+        assert np.isclose(error, w[1])

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .instances import ChebyshevChain, DenseHessian, Instance, chebyshev, linear_residual, logistic, rosenbrock, soft_maximum
-from .protocols import Softmax, first_below, gamma_map, gap_at, gaps, lemma_violations, power, solve, tuned
+from .protocols import (
+    Softmax,
+    first_below,
+    gamma_map,
+    gap_at,
+    gaps,
+    lemma_violations,
+    power,
+    remaining_gap,
+    remaining_run,
+    solve,
+    tuned,
+)
 from .rivals import (
     cubic_newton,
     cubic_step,
@@ -34,6 +46,8 @@ __all__ = [
     "logistic",
     "power",
     "published_search",
+    "remaining_gap",
+    "remaining_run",
     "rosenbrock",
     "soft_maximum",
     "solve",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -216,6 +216,79 @@ def lemma_violations(problem: Instance, x: ArrayLike, kind: str, gammas: Sequenc
             within += 1
             broken += bool(f - f_new < slack * max(wanted) or -g_new @ h < slack * new**2 / (2 * lam))
     return within, broken
+
+
+def remaining_gap(
+    problem: Instance, x: ArrayLike, minimizer: ArrayLike, lam: float, kind: str = "fisher"
+) -> tuple[float, float]:
+    """Where the gap at a point lies, and how wrong a matrix is at the minimizer, both in the identity metric.
+
+    Parameters
+    ----------
+    problem : Instance
+    x, minimizer : array_like, shape (n,)
+    lam : float
+        Damping.
+    kind : str
+        Which Hessian is judged.
+
+    Returns
+    -------
+    share : float
+        Of the quadratic gap ``sum_i w_i c_i^2 / 2``, in eigenvectors of the exact Hessian at the minimizer: the part whose
+        curvature ``w_i`` is below `lam`.
+    error : float
+        ``||exact - H||`` at the minimizer.
+
+    Examples
+    --------
+    >>> from lib.gradient.gradient_normalized_smoothness import study
+    >>> share, error = study.remaining_gap(study.rosenbrock(), [0.9, 0.9], [1.0, 1.0], 1e3, "inexact")
+    >>> round(share, 6), error < 1e-9
+    (1.0, True)
+    """
+    x, minimizer = (
+        np.asarray(checks.array(name, v, shape=problem.x0.shape), float) for name, v in (("x", x), ("minimizer", minimizer))
+    )
+    lam, identity = checks.positive("lam", lam), np.eye(len(x))
+    exact = problem.f.hess(minimizer) @ identity
+    error = float(np.abs(np.linalg.eigvalsh(exact - problem.f.hess(minimizer, kind) @ identity)).max())
+    curvature, Q = np.linalg.eigh(exact)
+    part = np.maximum(curvature, 0.0) * (Q.T @ (x - minimizer)) ** 2
+    return float(part[curvature < lam].sum() / max(part.sum(), 1e-300)), error
+
+
+class Rest(NamedTuple):
+    """A run's gaps, the last of them, and what `remaining_gap` says of it at the last damping."""
+
+    gaps: Array
+    gap: float
+    share: float
+    error: float
+
+
+def remaining_run(problem: Instance, minimizer: ArrayLike, kind: str = "fisher", max_iter: int = 100) -> Rest:
+    """Run `max_iter` iterations with one Hessian and look at what is left.
+
+    Parameters
+    ----------
+    problem, minimizer, kind
+        As in `remaining_gap`; the problem's metric must be None.
+    max_iter : int
+
+    Examples
+    --------
+    >>> from lib.gradient.gradient_normalized_smoothness import study
+    >>> study.remaining_run(study.rosenbrock(), [1.0, 1.0], "inexact", 10).share < 1
+    True
+    """
+    if problem.metric is not None:
+        raise ValueError("problem must have the identity as metric")
+    minimizer = checks.array("minimizer", minimizer, shape=problem.x0.shape)
+    end = solve(problem, kind, ftol=0.0, max_iter=checks.integer("max_iter", max_iter, low=1))
+    left = gaps(end, problem)
+    lam = float(np.median(end.history["lam"][-10:])) if end.nit else 1.0
+    return Rest(left, float(left[-1]), *remaining_gap(problem, end.x, minimizer, lam, kind))
 
 
 class Softmax:
