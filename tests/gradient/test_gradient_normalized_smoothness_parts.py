@@ -249,6 +249,11 @@ def test_a_callback_ends_the_run(how):
     assert (res.nit, res.status, res.success) == (3, 99, False)
 
 
+def test_a_callback_that_stops_at_the_goal_does_not_hide_success():
+    res = minimize(so.rosen, [-2.0, 2.0], callback=lambda x: bool(np.allclose(x, 1, atol=1e-12)), **ROSEN)
+    assert res.success
+
+
 def test_objects_survive_pickling_and_copies():
     for thing in (gns.Metric(spd(3)), gns.LowRank([1.0, 2.0, 3.0]), gns.Banded([[1.0, 2.0, 3.0]])):
         for again in (pickle.loads(pickle.dumps(thing)), copy.deepcopy(thing)):

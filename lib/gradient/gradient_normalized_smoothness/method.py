@@ -164,7 +164,7 @@ def minimize_gns(
     while True:
         history["fun"].append(at.f)
         history["grad_norm"].append(at.g_norm)
-        reason = reason or ("gradient" if at.g_norm <= goal else "value" if at.f - f_star <= ftol else "")
+        reason = "gradient" if at.g_norm <= goal else "value" if at.f - f_star <= ftol else reason
         if reason or nit == max_iter:
             break
         try:
