@@ -128,13 +128,15 @@ def pill(word: str) -> str:
 
 def in_words(entry: papers.Entry, known: Mapping[str, Estimate]) -> str:
     """Measured values as a reader sees them: what each is, its value with interval and number of samples, and its unit."""
+    samples = {entry.values[name].sample for name in known} - {""}
     parts = []
     for name, estimate in known.items():
         value = entry.values[name]
-        of = f"; one sample: {value.sample}" if value.sample else ""
+        of = f"; one sample: {value.sample}" if value.sample and len(samples) > 1 else ""
         unit = f"\N{NO-BREAK SPACE}{value.unit}" if value.unit else ""
         parts.append(f"{escaped(value.what + of)}: **{estimate}**{escaped(unit)}")
-    return "<br>".join(parts)
+    once = [f"(one sample: {escaped(samples.pop())})"] if len(samples) == 1 else []
+    return "<br>".join(parts + once)
 
 
 class Ledger:
