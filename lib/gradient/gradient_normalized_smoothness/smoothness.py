@@ -106,7 +106,7 @@ def gamma_estimate(
         with np.errstate(all="ignore"):
             ahead = jac(x + steps) if vectorized else np.array([jac(x + h) for h in steps]).reshape(steps.shape)
             ahead, bent = np.asarray(ahead, dtype=float), (H @ steps.T).T
-            size = _dual_norms(B, ahead - base - bent)
+            size = _dual_norms(B, ahead - base - bent)  # (2), its left side
             rounding = _dual_norms(B, np.abs(ahead) + np.abs(base) + np.abs(bent)) * 2.0**20 * np.finfo(float).eps
         size = np.where((size <= rounding) & np.isfinite(size), 0.0, size)  # an error without six digits tells nothing
         found[i, j] = np.where(np.isfinite(size), size, np.inf) / radii[j]
@@ -117,7 +117,7 @@ def gamma_estimate(
         ends = reach[(reach > low) & (reach < high)]  # the last point of every direction that ends here
         radii = np.unique(np.concatenate([np.geomspace(low, high, n_radii), ends]))
         running = np.maximum.accumulate(relative_error(radii).max(axis=0, initial=worst))
-        fits = radii * running <= g_norm * (1 + 1e-12)  # (2)
+        fits = radii * running <= g_norm
         if fits.all():
             return float(radii[-1])
         first = int(np.argmin(fits))
