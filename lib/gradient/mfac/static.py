@@ -60,10 +60,15 @@ def _rank_one_vectors(G: torch.Tensor, c: float) -> tuple[torch.Tensor, torch.Te
     V, q = torch.empty_like(G), G.new_empty(G.shape[:2])
     for i in range(m):
         g, before = G[:, i, :, None], V[:, :i]
-        share = before @ g / q[:, :i, None]  # (3)
-        V[:, i] = (c * g - before.mT @ share)[..., 0]  # (3)
+        share = _apply(before, g) / q[:, :i, None]  # (3)
+        V[:, i] = (c * g - _apply(before.mT, share))[..., 0]  # (3)
         q[:, i] = m + (g[..., 0] * V[:, i]).sum(-1)  # (3)
     return V, q
+
+
+def _apply(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The batched product ``A @ x``; many tiny blocks are quicker entry by entry."""
+    return (A * x.mT).sum(-1, keepdim=True) if min(A.shape[1:]) < 4 < len(A) else A @ x
 
 
 class StaticFisherInverse:
@@ -118,8 +123,8 @@ class StaticFisherInverse:
         """The product of the inverse and `x`, shape (d,), in O(d m) operations."""
         given = self._vector(x)
         blocks = self._blocks(given)[:, :, None]
-        share = self.V @ blocks / self.q[..., None]  # (4)
-        return given / self.damp - (self.V.mT @ share).flatten()[: self.d]  # (4)
+        share = _apply(self.V, blocks) / self.q[..., None]  # (4)
+        return given / self.damp - _apply(self.V.mT, share).flatten()[: self.d]  # (4)
 
     def diag(self) -> torch.Tensor:
         """The diagonal of the inverse, shape (d,), in O(d m) operations; each entry is above zero.

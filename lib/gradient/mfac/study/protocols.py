@@ -1,0 +1,256 @@
+"""The experiments of the chapter: pruning once and gradually, optimizers tuned alike, windows, single weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from ..dynamic import DynamicFisherInverse
+from ..gradual import KeepPruned, PruneSchedule
+from ..optimizer import MFAC
+from ..pruning import collect_gradients, obs_prune, prunable
+from ..static import StaticFisherInverse
+from .network import Images, accuracy, convnet, deep_net, tenfold, train
+from .rivals import magnitude_prune
+
+Rng = Callable[..., np.random.Generator]
+LOSS = nn.functional.cross_entropy
+
+#: Scheme of one-shot pruning -> block size, whether gradients are recomputed, whether the others move. None: by magnitude.
+SCHEMES: dict[str, tuple[int | None, bool, bool] | None] = {
+    "magnitude": None,
+    "diagonal": (1, False, True),
+    "diagonal, recomputed": (1, True, True),
+    "full": (None, False, True),
+    "full, recomputed": (None, True, True),
+    "blocks": (128, False, True),
+    "blocks, recomputed": (128, True, True),
+    "blocks, not moved": (128, False, False),
+    "blocks, recomputed, not moved": (128, True, False),
+}
+
+
+def dense_network(rng: Rng, index: int, images: Images, epochs: int) -> nn.Module:
+    """A convolutional network, trained by SGD with momentum and the tenfold schedule."""
+    model = convnet(rng("dense", index))
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
+    train(model, optimizer, images, epochs, 64, rng("dense batches", index), tenfold(epochs))
+    return model
+
+
+def fresh_gradients(model: nn.Module, images: Images, n: int, rng: np.random.Generator) -> Callable[[], torch.Tensor]:
+    """What `obs_prune` calls: `n` gradients of batches of 32, at the model's present weights."""
+    return lambda: collect_gradients(model, LOSS, images.batches(rng, 32, n))
+
+
+def pruned(
+    dense: nn.Module, scheme: str, sparsity: float, images: Images, n_grads: int, n_recompute: int, rng: np.random.Generator
+) -> nn.Module:
+    """A copy of a network, pruned by a scheme."""
+    model, how = copy.deepcopy(dense), SCHEMES[scheme]
+    if how is None:
+        magnitude_prune(model, sparsity)
+        return model
+    block_size, again, update = how
+    gradients = fresh_gradients(model, images, n_grads, rng)
+    obs_prune(model, gradients, sparsity, block_size, n_recompute if again else 1, update=update)
+    return model
+
+
+def one_shot(
+    dense: nn.Module, schemes: Sequence[str], sparsities: Sequence[float], train_set: Images, test: Images, n_grads: int,
+    n_recompute: int, rng: Callable[[], np.random.Generator],
+) -> dict[str, list[float]]:  # fmt: skip
+    """Scheme -> test accuracy at each sparsity; every scheme sees the same batches."""
+    return {
+        scheme: [accuracy(pruned(dense, scheme, s, train_set, n_grads, n_recompute, rng()), test) for s in sparsities]
+        for scheme in schemes
+    }
+
+
+def gradual(
+    dense: nn.Module, by: str, schedule: PruneSchedule, images: Images, test: Images, n_grads: int, rng: Rng
+) -> list[float]:
+    """Prune, train, prune, ...: test accuracy before, after each pruning and after each epoch. `by`: magnitude or blocks.
+
+    M-FAC takes four recomputations a pruning. Both are fine-tuned alike, on the same batches.
+    """
+    model, masks = copy.deepcopy(dense), None
+    params = prunable(model)
+    optimizer = torch.optim.SGD(model.parameters(), schedule.high, momentum=0.9)
+    keep = KeepPruned(optimizer, params, [torch.ones_like(p, dtype=torch.bool) for p in params])
+    seen = [accuracy(model, test)]
+    for epoch in range(schedule.n_epochs):
+        target = schedule.target(epoch)
+        if target is not None:
+            gradients = fresh_gradients(model, images, n_grads, rng("gradual", epoch))
+            result = (
+                magnitude_prune(model, target, params)
+                if by == "magnitude"
+                else obs_prune(model, gradients, target, n_recompute=4, params=params, masks=masks)
+            )
+            masks = keep.masks = result.masks
+            seen.append(accuracy(model, test))
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.lr(epoch)
+        train(model, optimizer, images, 1, 64, rng("tuning", epoch))
+        seen.append(accuracy(model, test))
+    return seen
+
+
+# ------------------------------------------------------------------------------------------------------- optimizers
+
+#: Optimizer -> how it is made for a rate and a window, and the rates it is tuned over (each three times the one before).
+RACERS: dict[str, tuple[Callable[..., Any], list[float]]] = {
+    "SGD": (lambda p, lr, m: torch.optim.SGD(p, lr, momentum=0.9), [0.003, 0.01, 0.03, 0.1, 0.3]),
+    "Adam": (lambda p, lr, m: torch.optim.Adam(p, lr), [0.001, 0.003, 0.01, 0.03, 0.1]),
+    "M-FAC": (lambda p, lr, m: MFAC(p, lr, m), [0.0003, 0.001, 0.003, 0.01, 0.03]),
+    "M-FAC, momentum": (lambda p, lr, m: MFAC(p, lr, m, momentum=0.9), [0.0003, 0.001, 0.003, 0.01, 0.03]),
+}
+
+
+def run_of(
+    make: Callable[[Any], Any], images: Images, epochs: int, rng: Rng, size: int = 128
+) -> tuple[nn.Module, np.ndarray]:
+    """One training run with the tenfold schedule; every optimizer starts at the same weights and sees the same batches."""
+    model = convnet(rng("race"))
+    return model, train(model, make(model.parameters()), images, epochs, size, rng("race batches"), tenfold(epochs))
+
+
+def last_epoch(losses: np.ndarray, epochs: int) -> float:
+    """Mean loss of the last epoch's batches; that of a constant guess, ln 10, where the run ended before."""
+    mean = float(losses[-(len(losses) // epochs) :].mean())
+    return mean if np.isfinite(mean) else float(np.log(10))
+
+
+def race(
+    images: Images, validation: Images, test: Images, epochs: int, window: int, n_rates: int, rng: Rng
+) -> dict[str, list[dict[str, Any]]]:
+    """Optimizer -> one entry a rate: rate, losses, last epoch's loss, accuracy on validation and test images."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, (make, rates) in RACERS.items():
+        middle = len(rates) // 2
+        rates = rates if n_rates >= len(rates) else rates[middle : middle + n_rates]
+        found[name] = []
+        for lr in rates:
+            model, losses = run_of(lambda p, make=make, lr=lr: make(p, lr, window), images, epochs, rng)
+            entry = {"rate": lr, "losses": losses, "loss": last_epoch(losses, epochs)}
+            found[name].append({**entry, "validation": accuracy(model, validation), "test": accuracy(model, test)})
+    return found
+
+
+def best_rate(entries: list[dict[str, Any]], by: str = "validation") -> dict[str, Any]:
+    """The entry with the highest validation accuracy, the smaller rate among equals."""
+    return max(entries, key=lambda entry: (round(entry[by], 6), -entry["rate"]))
+
+
+def windows(images: Images, epochs: int, sizes: Sequence[int], lr: float, rng: Rng, middle: int) -> dict[str, list[float]]:
+    """Last epoch's loss by window size: at one rate, and at rates for which rate times window is the same."""
+    found: dict[str, list[float]] = {"same rate": [], "same product": []}
+    for m in sizes:
+        for rule, rate in (("same rate", lr), ("same product", lr * middle / m)):
+            if rule == "same product" and m == middle:
+                found[rule].append(found["same rate"][-1])
+                continue
+            _, losses = run_of(lambda p, rate=rate, m=m: MFAC(p, rate, m), images, epochs, rng)
+            found[rule].append(last_epoch(losses, epochs))
+    return found
+
+
+#: The deep network's optimizers and their rates.
+DEEP = {"SGD": [0.05, 0.2, 0.8, 3.2], "Adam": [0.001, 0.003, 0.01, 0.03], "M-FAC": [0.0001, 0.0003, 0.001, 0.003]}
+
+
+def deep(
+    activation: type[nn.Module], images: Images, test: Images, epochs: int, rng: Rng, window: int = 128
+) -> dict[str, list[tuple[float, float]]]:
+    """Optimizer -> last epoch's loss and test accuracy at each of four rates, four hidden layers."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, rates in DEEP.items():
+        found[name] = []
+        for lr in rates:
+            model = deep_net(rng("deep"), activation)
+            optimizer = RACERS[name][0](model.parameters(), lr, window)
+            losses = train(model, optimizer, images, epochs, 32, rng("deep batches"))
+            found[name].append((last_epoch(losses, epochs), accuracy(model, test)))
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- single weights
+
+
+def single_weights(dense: nn.Module, images: Images, n: int, n_grads: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Remove weights one at a time: the true increase of the loss, alone and with the others moved, beside three guesses.
+
+    Guesses: the squared weight, and the saliencies of the diagonal and of the full Fisher matrix. In float64, on a fixed
+    thousand of the training images; every second of the weights that are tried is drawn among the larger half.
+    """
+    model = copy.deepcopy(dense).double().eval()
+    images = Images(images.x.double(), images.y)
+    params = prunable(model)
+    w = torch.cat([p.detach().flatten() for p in params])
+    G = collect_gradients(model, LOSS, images.batches(rng, 32, n_grads))
+    size, some = w.abs(), Images(images.x[:1000], images.y[:1000])
+    large = (size >= size.median()).nonzero()[:, 0].numpy()
+    drawn = [rng.choice(len(w), n - n // 2, replace=False), rng.choice(large, n // 2, replace=False)]
+    chosen = np.unique(np.concatenate(drawn))
+    full, diagonal = StaticFisherInverse(G), StaticFisherInverse(G, block_size=1)
+    found: dict[str, Any] = {"squared": w[chosen] ** 2, "alone": [], "moved": []}
+    for name, inverse in (("diagonal", diagonal), ("full", full)):
+        found[name] = w[chosen] ** 2 / (2 * inverse.diag()[chosen])
+    start, diag = _loss(model, some), full.diag()
+    for i in chosen:
+        unit = torch.zeros_like(w)
+        unit[i] = 1.0
+        for name, move in (("alone", -w[i] * unit), ("moved", -w[i] / diag[i] * full.mul(unit))):
+            nn.utils.vector_to_parameters(w + move, params)
+            found[name].append(_loss(model, some) - start)
+    nn.utils.vector_to_parameters(w, params)
+    return {name: np.asarray(values, dtype=float) for name, values in found.items()}
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, images: Images) -> float:
+    return float(LOSS(model(images.x), images.y))
+
+
+def rank_correlation(a: Any, b: Any) -> float:
+    """Spearman's, of values rounded so that rounding errors do not order ties."""
+    return float(spearmanr(np.round(a, 10), np.round(b, 10)).statistic)
+
+
+# ------------------------------------------------------------------------------------------------------ exactness
+
+
+def exact_cases(rng: np.random.Generator) -> dict[str, int]:
+    """How many products, diagonals, elements and windows differ from dense algebra by over a billionth."""
+    wrong = {"static": 0, "blocks": 0, "dynamic": 0}
+    for m, d in ((4, 30), (12, 12), (40, 25)):
+        G, x = torch.from_numpy(rng.normal(size=(m, d))), torch.from_numpy(rng.normal(size=d))
+        for B in (None, 7, 1):
+            F = 1e-5 * torch.eye(d, dtype=torch.float64) + G.T @ G / m
+            block = torch.arange(d) // (B or d)
+            dense = torch.linalg.inv(F * (block[:, None] == block))
+            inverse = StaticFisherInverse(G, block_size=B)
+            element = torch.tensor([inverse.element(1, j) for j in range(d)], dtype=torch.float64)
+            pairs = ((inverse.mul(x), dense @ x), (inverse.diag(), dense.diagonal()), (element, dense[1]))
+            wrong["static" if B is None else "blocks"] += sum(_off(a, b) for a, b in pairs)
+    for n in range(1, 17):
+        G, x = torch.from_numpy(rng.normal(size=(n, 20))), torch.from_numpy(rng.normal(size=20))
+        window = DynamicFisherInverse(6, 20, dtype=torch.float64)
+        for g in G:
+            newest = window.update_mul(g)
+        F = 1e-5 * torch.eye(20, dtype=torch.float64) + G[-6:].T @ G[-6:] / 6
+        pairs = ((window.mul(x), torch.linalg.solve(F, x)), (newest, torch.linalg.solve(F, G[-1])))
+        wrong["dynamic"] += sum(_off(a, b) for a, b in pairs)
+    return wrong
+
+
+def _off(found: torch.Tensor, expected: torch.Tensor) -> int:
+    return int(not float((found - expected).norm()) <= 1e-9 * float(expected.norm()))
