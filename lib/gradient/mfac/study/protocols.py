@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ from ..gradual import KeepPruned, PruneSchedule
 from ..optimizer import MFAC
 from ..pruning import collect_gradients, obs_prune, prunable
 from ..static import StaticFisherInverse
+from .counting import count_operations, slope
 from .network import Images, accuracy, convnet, deep_net, tenfold, train
-from .rivals import magnitude_prune
+from .rivals import magnitude_prune, solved_vectors
 
 Rng = Callable[..., np.random.Generator]
 LOSS = nn.functional.cross_entropy
@@ -186,32 +188,35 @@ def deep(
 
 
 def single_weights(dense: nn.Module, images: Images, n: int, n_grads: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Remove weights one at a time: the true increase of the loss, alone and with the others moved, beside three guesses.
+    """Remove weights one at a time: how the loss changes, beside three guesses; in float64, on 500 training images.
 
-    Guesses: the squared weight, and the saliencies of the diagonal and of the full Fisher matrix. In float64, on a fixed
-    thousand of the training images; every second of the weights that are tried is drawn among the larger half.
+    ``alone`` is the change if only this weight becomes zero, ``even`` the part of it that is the same for the opposite move
+    (no slope in it), ``moved`` the change if the others make up for it. Guesses: ``squared`` weights, and the saliencies by
+    the ``diagonal`` and the ``full`` Fisher matrix. Half of the weights are drawn among all, half among the larger half.
     """
     model = copy.deepcopy(dense).double().eval()
     images = Images(images.x.double(), images.y)
     params = prunable(model)
     w = torch.cat([p.detach().flatten() for p in params])
     G = collect_gradients(model, LOSS, images.batches(rng, 32, n_grads))
-    size, some = w.abs(), Images(images.x[:1000], images.y[:1000])
+    size, some = w.abs(), Images(images.x[:500], images.y[:500])
     large = (size >= size.median()).nonzero()[:, 0].numpy()
     drawn = [rng.choice(len(w), n - n // 2, replace=False), rng.choice(large, n // 2, replace=False)]
     chosen = np.unique(np.concatenate(drawn))
-    full, diagonal = StaticFisherInverse(G), StaticFisherInverse(G, block_size=1)
-    found: dict[str, Any] = {"squared": w[chosen] ** 2, "alone": [], "moved": []}
-    for name, inverse in (("diagonal", diagonal), ("full", full)):
-        found[name] = w[chosen] ** 2 / (2 * inverse.diag()[chosen])
-    start, diag = _loss(model, some), full.diag()
+    full = StaticFisherInverse(G)
+    diag = full.diag()
+    found: dict[str, Any] = {"squared": w[chosen] ** 2, "full": w[chosen] ** 2 / (2 * diag[chosen])}
+    found["diagonal"] = w[chosen] ** 2 * (full.damp + (G**2).mean(0)[chosen]) / 2
+    start, rows = _loss(model, some), []
     for i in chosen:
-        unit = torch.zeros_like(w)
-        unit[i] = 1.0
-        for name, move in (("alone", -w[i] * unit), ("moved", -w[i] / diag[i] * full.mul(unit))):
+        e = torch.zeros_like(w)
+        e[i] = 1.0
+        changes = []
+        for move in (-w[i] * e, w[i] * e, -w[i] / diag[i] * full.mul(e)):
             nn.utils.vector_to_parameters(w + move, params)
-            found[name].append(_loss(model, some) - start)
-    nn.utils.vector_to_parameters(w, params)
+            changes.append(_loss(model, some) - start)
+        rows.append([changes[0], (changes[0] + changes[1]) / 2, changes[2]])
+    found |= dict(zip(("alone", "even", "moved"), np.array(rows).T, strict=True))
     return {name: np.asarray(values, dtype=float) for name, values in found.items()}
 
 
@@ -254,3 +259,74 @@ def exact_cases(rng: np.random.Generator) -> dict[str, int]:
 
 def _off(found: torch.Tensor, expected: torch.Tensor) -> int:
     return int(not float((found - expected).norm()) <= 1e-9 * float(expected.norm()))
+
+
+# ----------------------------------------------------------------------------------------------------------- costs
+
+
+def counted() -> dict[str, float]:
+    """Powers with which counted operations grow, and the largest count of sliding over ``d m + m^3``."""
+    many_d, many_m = (1000, 2000, 4000), (32, 64, 128)
+    by_d = [_counts(32, d) for d in many_d]
+    by_m = [_counts(m, 2000) for m in many_m]
+    powers = {f"{name}_d": slope(many_d, [c[name] for c in by_d]) for name in ("setup", "product")}
+    powers |= {f"{name}_m": slope(many_m, [c[name] for c in by_m]) for name in ("setup", "product", "element")}
+    sizes = [*((32, d) for d in many_d), *((m, 2000) for m in many_m)]
+    slide = max(c["slide"] / (d * m + m**3) for c, (m, d) in zip([*by_d, *by_m], sizes, strict=True))
+    return {**powers, "slide": slide}
+
+
+def _counts(m: int, d: int) -> dict[str, int]:
+    G = torch.from_numpy(np.random.default_rng(0).normal(size=(m, d)))
+    inverse, window = StaticFisherInverse(G), DynamicFisherInverse(m, d, dtype=torch.float64)
+    window.G.copy_(G)
+    window.S.copy_(G @ G.T)
+    window.n_updates = m
+    return {
+        "setup": count_operations(lambda: StaticFisherInverse(G)),
+        "product": count_operations(lambda: inverse.mul(G[0])),
+        "element": count_operations(lambda: inverse.element(0, 1)),
+        "slide": count_operations(lambda: window.update_mul(G[0])),
+    }
+
+
+def timed(call: Callable[[], Any], repeats: int = 3) -> float:
+    """Least CPU seconds of a few calls."""
+    spent = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        call()
+        spent.append(time.process_time() - begin)
+    return max(min(spent), 1e-7)
+
+
+def times(sizes: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[dict[str, float]]:
+    """For each (m, d): seconds of set-up, product, slide with product, and of the set-up by one triangular solve."""
+    rows = []
+    for m, d in sizes:
+        G = torch.from_numpy(rng.normal(size=(m, d)).astype(np.float32))
+        inverse, window = StaticFisherInverse(G), DynamicFisherInverse(m, d)
+        for g in G:
+            window.update(g)
+        x = G[0].clone()
+        calls = {
+            "setup": lambda G=G: StaticFisherInverse(G),
+            "product": lambda inverse=inverse, x=x: inverse.mul(x),
+            "slide": lambda window=window, x=x: window.update_mul(x),
+            "solve": lambda G=G: solved_vectors(G),
+        }
+        rows.append({name: timed(call) for name, call in calls.items()})
+    return rows
+
+
+def step_ratios(images: Images, window: int, rng: Rng, steps: int = 20) -> dict[str, float]:
+    """Time of an M-FAC step over one of SGD and of Adam, forward and backward pass included, the window full."""
+    spent = {}
+    some = Images(images.x[: 128 * steps], images.y[: 128 * steps])
+    for name in ("SGD", "Adam", "M-FAC"):
+        model = convnet(rng("race"))
+        optimizer = RACERS[name][0](model.parameters(), 1e-3, window)
+        if name == "M-FAC":
+            train(model, optimizer, Images(images.x[: 2 * window], images.y[: 2 * window]), 1, 2, rng("fill"))
+        spent[name] = timed(lambda m=model, o=optimizer: train(m, o, some, 1, 128, rng("steps")), 2)
+    return {name.lower(): spent["M-FAC"] / spent[name] for name in ("SGD", "Adam")}
