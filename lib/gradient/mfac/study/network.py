@@ -1,4 +1,4 @@
-"""Data, networks and the training loop of the experiments."""
+"""Data, networks and the training loop of the experiments; all in float64, so that results agree between machines."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.y)
 
+    def first(self, n: int) -> Images:
+        """The first n."""
+        return Images(self.x[:n], self.y[:n])
+
     def batches(self, rng: np.random.Generator, size: int, n: int | None = None) -> Pairs:
         """`n` random batches with replacement between them; None: one pass over all, without the last short batch."""
         if n is None:
@@ -47,7 +51,7 @@ def mnist_images(rng: np.random.Generator, n_train: int, n_test: int) -> tuple[I
     Returns
     -------
     three Images
-        x float32, shape (n, 1, 28, 28), mean about 0 and deviation about 1; y int64.
+        x float64, shape (n, 1, 28, 28), mean about 0 and deviation about 1; y int64.
     """
     n_train = checks.integer("n_train", n_train, low=10, high=50_000)
     n_test = checks.integer("n_test", n_test, low=10, high=10_000)
@@ -55,7 +59,7 @@ def mnist_images(rng: np.random.Generator, n_train: int, n_test: int) -> tuple[I
     for split, n in (("train", n_train + n_test), ("test", n_test)):
         images, labels = lib.data.mnist(split)  # type: ignore[arg-type]
         rows = rng.choice(len(labels), n, replace=False)
-        x = (torch.from_numpy(images[rows]).float()[:, None] / 255 - 0.1307) / 0.3081
+        x = (torch.from_numpy(images[rows]).double()[:, None] / 255 - 0.1307) / 0.3081
         found.append((x, torch.from_numpy(labels[rows].astype(np.int64))))
     (x, y), test = found
     return Images(x[:n_train], y[:n_train]), Images(x[n_train:], y[n_train:]), Images(*test)
@@ -65,7 +69,7 @@ def digit_images(rng: np.random.Generator, n_train: int = 1400) -> tuple[Images,
     """The 8 x 8 digits of scikit-learn, flat, split at random into training and test images."""
     X, y = lib.data.digits()
     order = rng.permutation(len(y))
-    x = torch.from_numpy(X[order]).float() / 8 - 1
+    x = torch.from_numpy(X[order]) / 8 - 1
     t = torch.from_numpy(y[order])
     return Images(x[:n_train], t[:n_train]), Images(x[n_train:], t[n_train:])
 
@@ -74,7 +78,7 @@ def seeded(rng: np.random.Generator, make: Callable[[], nn.Module]) -> nn.Module
     """A network whose first weights come from `rng`; the global generator stays where it was."""
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**31)))
-        return make()
+        return make().double()
 
 
 def convnet(rng: np.random.Generator, side: int = 28, hidden: int = 32) -> nn.Module:
