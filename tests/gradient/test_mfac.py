@@ -132,7 +132,9 @@ def test_half_precision_accumulates_in_float32(gen, dtype):
 def test_numpy_and_lists_are_taken(gen):
     G = draw(gen, 3, 4)
     for form in (G.numpy(), G.tolist()):
-        torch.testing.assert_close(StaticFisherInverse(form, 0.1).mul([1, 0, 0, 0]), StaticFisherInverse(G, 0.1).mul(G.new_tensor([1, 0, 0, 0])))
+        torch.testing.assert_close(
+            StaticFisherInverse(form, 0.1).mul([1, 0, 0, 0]), StaticFisherInverse(G, 0.1).mul(G.new_tensor([1, 0, 0, 0]))
+        )
 
 
 def test_default_damping_is_the_authors():

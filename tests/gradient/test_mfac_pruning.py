@@ -1,6 +1,7 @@
 """Optimal Brain Surgeon: exact on quadratics, exact counts, zeros that stay."""
 
 import copy
+import itertools
 import math
 import pickle
 
@@ -37,9 +38,7 @@ def network(gen):
 
 
 def batches(gen, n=6, size=5):
-    return [
-        (torch.randn(size, 1, 6, 6, generator=gen), torch.randint(0, 4, (size,), generator=gen)) for _ in range(n)
-    ]
+    return [(torch.randn(size, 1, 6, 6, generator=gen), torch.randint(0, 4, (size,), generator=gen)) for _ in range(n)]
 
 
 LOSS = torch.nn.functional.cross_entropy
@@ -59,7 +58,7 @@ def quadratic(gen, d=6, m=9, damp=0.1):
 
 
 def test_saliency_is_the_least_loss_at_which_a_weight_vanishes(gen):
-    G, w, H = quadratic(gen)
+    _, w, H = quadratic(gen)
     inverse = torch.linalg.inv(H)
     saliency = obs_saliency(w, inverse.diagonal())
     for i in range(6):
@@ -109,7 +108,7 @@ def test_blocks_of_one_are_the_diagonal_fisher_matrix(gen):
 
 
 def test_weights_that_are_gone_take_no_part(gen):
-    G, w, H = quadratic(gen)
+    G, w, _ = quadratic(gen)
     mask = torch.tensor([True, False, True, True, False, True])
     new, left, saliency = obs_step(w, G, 2, mask, 0.1, None)
     sub_w, sub_left, sub_saliency = obs_step(w[mask], G[:, mask], 2, damp=0.1, block_size=None)
@@ -140,7 +139,7 @@ def test_everything_and_nothing_can_be_dropped(gen):
 def test_densities_are_geometric():
     path = sparsity_path(0.2, 0.9, 4)
     densities = [0.8, *(1 - s for s in path)]
-    ratios = [b / a for a, b in zip(densities, densities[1:], strict=False)]
+    ratios = [b / a for a, b in itertools.pairwise(densities)]
     assert ratios == pytest.approx([(0.1 / 0.8) ** 0.25] * 4)
     assert path[-1] == 0.9
     assert sparsity_path(0.5, 0.5, 3) == [0.5] * 3
@@ -162,7 +161,8 @@ def test_gradients_are_those_of_backward_in_evaluation_mode(gen):
     model.train()
     state = copy.deepcopy(model.state_dict())
     G = collect_gradients(model, LOSS, data)
-    assert model.training and all(layer.training for layer in model.modules())
+    assert model.training
+    assert all(layer.training for layer in model.modules())
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(state.values(), model.state_dict().values(), strict=True))
     model.eval()

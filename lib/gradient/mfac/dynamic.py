@@ -14,8 +14,9 @@ from .static import DAMP, working
 def window_factors(gram: torch.Tensor, damp: float = DAMP) -> tuple[torch.Tensor, torch.Tensor]:
     """The matrices D and B of the dynamic algorithm, from the Gram matrix of the gradients alone.
 
-    With ``v_i`` of the static algorithm: ``d_ij = v_i . g_j`` for ``j >= i`` and ``v_i = sum_k b_ik g_k``. Both come from one
-    factorization without pivoting, ``m I + S / damp = L U``: ``D = U - m I`` above and on the diagonal, and ``B = L^-1 / damp``.
+    With ``v_i`` of the static algorithm: ``d_ij = v_i . g_j`` for ``j >= i`` and ``v_i = sum_k b_ik g_k``. Both come from
+    one factorization without pivoting, ``m I + S / damp = L U``: the upper part of ``D = U - m I``, and
+    ``B = L^-1 / damp``.
 
     Parameters
     ----------
@@ -102,9 +103,7 @@ class DynamicFisherInverse:
     tensor([0.4000, 2.0000, 0.0000], dtype=torch.float64)
     """
 
-    def __init__(
-        self, m: int, d: int, damp: float = DAMP, dtype: torch.dtype = torch.float32, device: Any = None
-    ) -> None:
+    def __init__(self, m: int, d: int, damp: float = DAMP, dtype: torch.dtype = torch.float32, device: Any = None) -> None:
         self.m, self.d = checks.integer("m", m, low=1), checks.integer("d", d, low=1)
         self.damp = checks.positive("damp", damp)
         if dtype not in (torch.float32, torch.float64):

@@ -328,7 +328,9 @@ def _one_mask(params: Sequence[torch.Tensor], masks: Sequence[torch.Tensor] | No
     if masks is None:
         return torch.cat([torch.ones(p.numel(), dtype=torch.bool, device=p.device) for p in params])
     masks = list(masks)
-    if len(masks) != len(params) or any(m.shape != p.shape or m.dtype != torch.bool for m, p in zip(masks, params, strict=True)):
+    if len(masks) != len(params) or any(
+        m.shape != p.shape or m.dtype != torch.bool for m, p in zip(masks, params, strict=True)
+    ):
         raise ValueError("masks must be bool tensors of the shapes of params, one for each")
     return torch.cat([m.flatten() for m in masks])
 

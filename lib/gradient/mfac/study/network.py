@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ def convnet(rng: np.random.Generator, side: int = 28, hidden: int = 32) -> nn.Mo
     26760
     """
     side, hidden = checks.integer("side", side, low=4, high=256), checks.integer("hidden", hidden, low=1)
-    quarter = -(-(-(-side // 2)) // 2)
+    quarter = (side + 3) // 4
     return seeded(
         rng,
         lambda: nn.Sequential(
@@ -124,11 +125,16 @@ def deep_net(rng: np.random.Generator, activation: type[nn.Module] = nn.Sigmoid,
 
     def make() -> nn.Module:
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in itertools.pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), activation()]
         return nn.Sequential(*layers, nn.Linear(width, 10))
 
     return seeded(rng, make)
+
+
+def tiny_net() -> nn.Module:
+    """104 weights and 14 biases on 16 inputs, for pictures of whole matrices."""
+    return nn.Sequential(nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 10))
 
 
 @torch.no_grad()

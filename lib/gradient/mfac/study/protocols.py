@@ -117,9 +117,7 @@ RACERS: dict[str, tuple[Callable[..., Any], list[float]]] = {
 }
 
 
-def run_of(
-    make: Callable[[Any], Any], images: Images, epochs: int, rng: Rng, size: int = 128
-) -> tuple[nn.Module, np.ndarray]:
+def run_of(make: Callable[[Any], Any], images: Images, epochs: int, rng: Rng, size: int = 128) -> tuple[nn.Module, np.ndarray]:
     """One training run with the tenfold schedule; every optimizer starts at the same weights and sees the same batches."""
     model = convnet(rng("race"))
     return model, train(model, make(model.parameters()), images, epochs, size, rng("race batches"), tenfold(epochs))

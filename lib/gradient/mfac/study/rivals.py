@@ -13,9 +13,7 @@ from ..pruning import PruneResult, prunable
 from ..static import DAMP, working
 
 
-def magnitude_prune(
-    model: torch.nn.Module, sparsity: float, params: Sequence[torch.nn.Parameter] | None = None
-) -> PruneResult:
+def magnitude_prune(model: torch.nn.Module, sparsity: float, params: Sequence[torch.nn.Parameter] | None = None) -> PruneResult:
     """Set the smallest weights to zero, in place, all layers together (what ``torch.nn.utils.prune.global_unstructured`` does).
 
     Weights that are zero count as gone before; nothing else is moved.
