@@ -117,7 +117,7 @@ RACERS: dict[str, tuple[Callable[..., Any], list[float]]] = {
 }
 
 
-def run_of(make: Callable[[Any], Any], images: Images, epochs: int, rng: Rng, size: int = 128) -> tuple[nn.Module, np.ndarray]:
+def run_of(make: Callable[[Any], Any], images: Images, epochs: int, rng: Rng, size: int = 64) -> tuple[nn.Module, np.ndarray]:
     """One training run with the tenfold schedule; every optimizer starts at the same weights and sees the same batches."""
     model = convnet(rng("race"))
     return model, train(model, make(model.parameters()), images, epochs, size, rng("race batches"), tenfold(epochs))
@@ -135,8 +135,8 @@ def race(
     """Optimizer -> one entry a rate: rate, losses, last epoch's loss, accuracy on validation and test images."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, (make, rates) in RACERS.items():
-        middle = len(rates) // 2
-        rates = rates if n_rates >= len(rates) else rates[middle : middle + n_rates]
+        first = max(0, (len(rates) - n_rates) // 2)
+        rates = rates[first : first + n_rates]
         found[name] = []
         for lr in rates:
             model, losses = run_of(lambda p, make=make, lr=lr: make(p, lr, window), images, epochs, rng)
