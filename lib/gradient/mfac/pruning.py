@@ -27,7 +27,8 @@ def prunable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {checks.shown(model)}")
     kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
-    return list(dict.fromkeys(layer.weight for layer in model.modules() if isinstance(layer, kinds)))
+    found: dict[Any, None] = dict.fromkeys(layer.weight for layer in model.modules() if isinstance(layer, kinds))
+    return list(found)
 
 
 def collect_gradients(

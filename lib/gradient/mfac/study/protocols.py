@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def race(
         rates = rates[first : first + n_rates]
         found[name] = []
         for lr in rates:
-            model, losses = run_of(lambda p, make=make, lr=lr: make(p, lr, window), images, epochs, rng)
+            model, losses = run_of(partial(make, lr=lr, m=window), images, epochs, rng)
             entry = {"rate": lr, "losses": losses, "loss": last_epoch(losses, epochs)}
             found[name].append({**entry, "validation": accuracy(model, validation), "test": accuracy(model, test)})
     return found
@@ -158,7 +159,7 @@ def windows(images: Images, epochs: int, sizes: Sequence[int], lr: float, rng: R
             if rule == "same product" and m == middle:
                 found[rule].append(found["same rate"][-1])
                 continue
-            _, losses = run_of(lambda p, rate=rate, m=m: MFAC(p, rate, m), images, epochs, rng)
+            _, losses = run_of(partial(MFAC, lr=rate, ngrads=m), images, epochs, rng)
             found[rule].append(last_epoch(losses, epochs))
     return found
 
@@ -249,8 +250,7 @@ def exact_cases(rng: np.random.Generator) -> dict[str, int]:
         for g in G:
             newest = window.update_mul(g)
         F = 1e-5 * torch.eye(20, dtype=torch.float64) + G[-6:].T @ G[-6:] / 6
-        pairs = ((window.mul(x), torch.linalg.solve(F, x)), (newest, torch.linalg.solve(F, G[-1])))
-        wrong["dynamic"] += sum(_off(a, b) for a, b in pairs)
+        wrong["dynamic"] += _off(window.mul(x), torch.linalg.solve(F, x)) + _off(newest, torch.linalg.solve(F, G[-1]))
     return wrong
 
 
@@ -306,11 +306,11 @@ def times(sizes: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[di
         for g in G:
             window.update(g)
         x = G[0].clone()
-        calls = {
-            "setup": lambda G=G: StaticFisherInverse(G),
-            "product": lambda inverse=inverse, x=x: inverse.mul(x),
-            "slide": lambda window=window, x=x: window.update_mul(x),
-            "solve": lambda G=G: solved_vectors(G),
+        calls: dict[str, Callable[[], Any]] = {
+            "setup": partial(StaticFisherInverse, G),
+            "product": partial(inverse.mul, x),
+            "slide": partial(window.update_mul, x),
+            "solve": partial(solved_vectors, G),
         }
         rows.append({name: timed(call) for name, call in calls.items()})
     return rows
@@ -325,5 +325,5 @@ def step_ratios(images: Images, window: int, rng: Rng, steps: int = 10) -> dict[
         optimizer = RACERS[name][0](model.parameters(), 1e-3, window)
         if name == "M-FAC":
             train(model, optimizer, images.first(2 * window), 1, 2, rng("fill"))
-        spent[name] = timed(lambda m=model, o=optimizer: train(m, o, some, 1, 128, rng("steps")), 2)
+        spent[name] = timed(partial(train, model, optimizer, some, 1, 128, rng("steps")), 2)
     return {name.lower(): spent["M-FAC"] / spent[name] for name in ("SGD", "Adam")}
