@@ -19,7 +19,7 @@ Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Images:
-    """Inputs and their classes."""
+    """Inputs, along the first axis, and their classes; gives batches for training and for gradients."""
 
     x: torch.Tensor
     y: torch.Tensor
