@@ -62,7 +62,7 @@ def _rank_one_vectors(G: torch.Tensor, c: float) -> tuple[torch.Tensor, torch.Te
         g, before = G[:, i, :, None], V[:, :i]
         share = _apply(before, g) / q[:, :i, None]  # (3)
         V[:, i] = (c * g - _apply(before.mT, share))[..., 0]  # (3)
-        q[:, i] = m + (g[..., 0] * V[:, i]).sum(-1)  # (3)
+        q[:, i] = m + (g[..., 0] * V[:, i]).sum(1)  # (3)
     return V, q
 
 
