@@ -1,4 +1,4 @@
-"""Target surrogates: the bound, the exact steps, schedules and searches, against least squares, autograd and hand-made cases."""
+"""Target surrogates: bound, exact steps, schedules, searches, against least squares, autograd and hand-made cases."""
 
 from __future__ import annotations
 
@@ -176,7 +176,9 @@ def inner_by_hand(X, g, theta, eta, m, search, alpha=10.0, c=0.1, beta=0.9, grow
             step = alpha
         else:
             value = surrogate.value(f, z, g)
-            step, _ = ts.armijo(lambda a, t=theta, s=s: surrogate.value(X @ (t - a * s), z, g), value, (s**2).sum(), alpha, c, beta)
+            step, _ = ts.armijo(
+                lambda a, t=theta, s=s: surrogate.value(X @ (t - a * s), z, g), value, (s**2).sum(), alpha, c, beta
+            )
             alpha = grow * step
         theta = theta - step * s
     return theta
@@ -252,7 +254,10 @@ def test_accepted_target_step_satisfies_its_inequality_and_is_long_enough():
     assert trials > 1
     longer = eta / 0.9
     assert loss.value(z - longer * g, y).mean() > loss.value(z, y).mean() - 0.5 * longer * (g**2).mean()
-    assert ts.target_armijo(lambda new: loss.value(new, y).mean(), z, g, eta=50.0, base=loss.value(z, y).mean()) == (eta, trials)
+    assert ts.target_armijo(lambda new: loss.value(new, y).mean(), z, g, eta=50.0, base=loss.value(z, y).mean()) == (
+        eta,
+        trials,
+    )
 
 
 def test_schedules_have_their_forms():

@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 from .imitation import Imitation, imitate, learner
+from .networks import digits_network, factorize, factors, ill_conditioned, mnist_digits, train_digits
 from .pendulum import features, pendulum_expert, pendulum_step, roll_out, start_states
+from .protocols import (
+    GRIDS,
+    gradients_saved,
+    log_ratio,
+    paper_rules,
+    race,
+    residual_steps,
+    steps_to,
+    tuned_race,
+)
 from .rules import adagrad_rule, adam_rule, follow, gradient_rule, lbfgs_curve, sls_rule, sso_rule
 from .tasks import DATASETS, LinearTask, batch_order, linear_task
 
 __all__ = [
     "DATASETS",
+    "GRIDS",
     "Imitation",
     "LinearTask",
     "adagrad_rule",
     "adam_rule",
     "batch_order",
+    "digits_network",
+    "factorize",
+    "factors",
+    "features",
     "follow",
     "gradient_rule",
-    "features",
+    "gradients_saved",
+    "ill_conditioned",
     "imitate",
     "lbfgs_curve",
     "learner",
     "linear_task",
+    "log_ratio",
+    "mnist_digits",
+    "paper_rules",
     "pendulum_expert",
     "pendulum_step",
+    "race",
+    "residual_steps",
     "roll_out",
     "sls_rule",
     "sso_rule",
     "start_states",
+    "steps_to",
+    "train_digits",
+    "tuned_race",
 ]

@@ -104,7 +104,9 @@ def imitate(
 
 def _policy(net: torch.nn.Module) -> Callable[[Floats], Floats]:
     """The network as NumPy: quicker for a few states at a time."""
-    weights = [(p.weight.detach().numpy().T.copy(), p.bias.detach().numpy().copy()) for p in net if hasattr(p, "weight")]
+    weights = [
+        (p.weight.detach().numpy().T.copy(), p.bias.detach().numpy().copy()) for p in net.children() if hasattr(p, "weight")
+    ]
     (A, a), (B, b), (C, c) = weights
     return lambda states: (np.tanh(np.tanh(features(states) @ A + a) @ B + b) @ C + c)[:, 0]
 
@@ -118,19 +120,19 @@ def _updater(method: str, net: torch.nn.Module, step: float, m: int, rng: np.ran
     optimizer, kept = kind(net.parameters(), lr=step), []
 
     def descend(X: torch.Tensor, y: torch.Tensor) -> float:
-        first = None
+        first: list[float] = []
         kept.append((X, y))
         everything = tuple(map(torch.cat, zip(*kept, strict=True)))
         for _ in range(m):
             Xs, ys = X, y
-            if method == "dagger" and first is not None:
+            if method == "dagger" and first:
                 rows = torch.from_numpy(rng.integers(len(everything[0]), size=len(X)))
                 Xs, ys = everything[0][rows], everything[1][rows]
             optimizer.zero_grad()
             loss = ((net(Xs)[:, 0] - ys) ** 2).mean()
             loss.backward()
             optimizer.step()
-            first = float(loss.detach()) if first is None else first
-        return first
+            first.append(float(loss.detach()))
+        return first[0]
 
     return descend

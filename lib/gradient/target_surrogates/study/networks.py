@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ import lib.data
 from lib import checks
 
 from ..optimizer import SSO
+from ..surrogate import armijo
 
 Floats = NDArray[np.float64]
 
@@ -70,8 +73,7 @@ def factors(width: int | None, seed: int) -> list[torch.nn.Parameter]:
     """
     sizes = (6, 10) if width is None else (6, checks.integer("width", width, low=1), 10)
     g = torch.Generator().manual_seed(checks.integer("seed", seed, low=0))
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
-    uniform = [2 * torch.rand(a, b, generator=g, dtype=torch.float64) - 1 for a, b in pairs]
+    uniform = [2 * torch.rand(a, b, generator=g, dtype=torch.float64) - 1 for a, b in itertools.pairwise(sizes)]
     return [torch.nn.Parameter(W / len(W) ** 0.5) for W in uniform]
 
 
@@ -112,19 +114,19 @@ def factorize(
     if method == "sso":
         # The loss is a mean over the original rows, the reduced ones count for it by their squares: rescale to one mean.
         scale = task.rows / len(task.X)
-        optimizer: torch.optim.Optimizer = SSO(weights, eta=step, m=m, beta=0.7, tol=1e-12)
+        optimizer: Any = SSO(weights, eta=step, m=m, beta=0.7, tol=1e-12)
     else:
         optimizer = (torch.optim.SGD if method == "gd" else torch.optim.Adam)(weights, lr=step)
     for _ in range(steps):
         if method == "sso":
-            value = optimizer.step(lambda: (outputs, lambda z: scale * task.loss(z)))  # type: ignore[arg-type]
+            value = optimizer.step(lambda: (outputs, lambda z: scale * task.loss(z)))
             losses.append(float(value) / scale)
             continue
         optimizer.zero_grad()
-        value = task.loss(outputs())
-        value.backward()
+        loss = task.loss(outputs())
+        loss.backward()
         optimizer.step()
-        losses.append(float(value.detach()))
+        losses.append(float(loss.detach()))
     return np.array([*losses, float(task.loss(outputs()).detach())])
 
 
@@ -212,14 +214,14 @@ def train_digits(
     net, cross_entropy = digits_network(hidden, seed), torch.nn.functional.cross_entropy
     rng, trial = np.random.default_rng(seed), step
     if method == "sso":
-        optimizer: torch.optim.Optimizer = SSO(net.parameters(), eta=step, m=m, beta=0.7)
+        optimizer: Any = SSO(net.parameters(), eta=step, m=m, beta=0.7)
     else:
         optimizer = (torch.optim.Adam if method == "adam" else torch.optim.SGD)(net.parameters(), lr=step)
     for _ in range(steps):
         rows = torch.from_numpy(rng.choice(len(digits.X), batch, replace=False))
         X, y = digits.X[rows], digits.y[rows]
         if method == "sso":
-            optimizer.step(lambda X=X, y=y: (lambda: net(X), lambda z: cross_entropy(z, y)))  # type: ignore[arg-type]
+            optimizer.step(_closure(net, X, y))
         elif method == "sls":
             trial = 2 * _searched(net, X, y, trial)
         else:
@@ -232,10 +234,12 @@ def train_digits(
     return loss, right
 
 
+def _closure(net: torch.nn.Module, X: torch.Tensor, y: torch.Tensor) -> Any:
+    return lambda: (lambda: net(X), lambda z: torch.nn.functional.cross_entropy(z, y))
+
+
 def _searched(net: torch.nn.Module, X: torch.Tensor, y: torch.Tensor, trial: float) -> float:
     """One step of stochastic line search; returns what was accepted."""
-    from ..surrogate import armijo
-
     cross_entropy, params = torch.nn.functional.cross_entropy, list(net.parameters())
     base = cross_entropy(net(X), y)
     slopes = torch.autograd.grad(base, params)

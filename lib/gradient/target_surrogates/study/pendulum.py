@@ -74,7 +74,7 @@ def pendulum_expert(states: ArrayLike) -> Floats:
     --------
     >>> from lib.gradient.target_surrogates import study
     >>> study.pendulum_expert([[0.1, 0.0]]).round(2).tolist()
-    [-1.0]
+    [-0.92]
     """
     angle, speed = checks.array("states", states, shape=(None, 2)).T
     wrapped = (angle + np.pi) % (2 * np.pi) - np.pi

@@ -21,7 +21,7 @@ from ..schedules import SCHEDULES, target_armijo, target_step
 from ..surrogate import armijo
 from .tasks import LinearTask
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]
 Rule = Callable[[Floats, Floats, Floats, int], Floats]
 
 
@@ -40,8 +40,13 @@ def sso_rule(
     ----------
     kind : str
         Name of the loss.
-    eta, m, schedule, total_steps
-        As in `lib.gradient.target_surrogates.SSO`; for `m` infinity allowed.
+    eta : float
+    m : int
+        Inner steps; infinity allowed.
+    schedule : str
+        One of `lib.gradient.target_surrogates.SCHEDULES`.
+    total_steps : int, optional
+        T of the schedule "exponential".
     gram : array, shape (d, d), optional
         X^T X of a full batch.
     target_c : float
@@ -78,7 +83,9 @@ def sso_rule(
     return step
 
 
-def gradient_rule(kind: str = "logistic", step: float = 1.0, schedule: str = "constant", total_steps: int | None = None) -> Rule:
+def gradient_rule(
+    kind: str = "logistic", step: float = 1.0, schedule: str = "constant", total_steps: int | None = None
+) -> Rule:
     """(Stochastic) gradient descent with a step in parameter space and the schedules of `target_step`.
 
     Parameters
@@ -135,7 +142,9 @@ def sls_rule(kind: str = "logistic", share: float = 1.0, step: float = 10.0, c: 
         z = X @ theta
         slope = X.T @ loss.gradient(z, y) / len(X)
         change, base = X @ slope, float(loss.value(z, y).mean())
-        found, _ = armijo(lambda a: loss.value(z - a * change, y).mean(), base, float((slope**2).sum()), memory["trial"], c, beta)
+        found, _ = armijo(
+            lambda a: loss.value(z - a * change, y).mean(), base, float((slope**2).sum()), memory["trial"], c, beta
+        )
         if found:
             memory["trial"] = found * 2**share
         return theta - found * slope
