@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose
 
 from lib.gradient import target_surrogates as ts
 from lib.gradient.target_surrogates import study
-from lib.gradient.target_surrogates.study import protocols
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +119,7 @@ def test_race_is_paired_and_starts_alike(task):
 def test_tuning_takes_the_best_of_the_grid(task):
     chosen, ends = study.tuned_race(task, 50, 25, 0, [1], m=2)
     order = study.batch_order(len(task.X), 50, 25, 0)
-    scores = {v: protocols._end(study.follow(task, order, study.adam_rule(step=v))) for v in study.GRIDS["Adam"]}
+    scores = {v: study.endings(study.follow(task, order, study.adam_rule(step=v))) for v in study.GRIDS["Adam"]}
     assert chosen["Adam"] == min(scores, key=scores.get)
     assert all(values.shape == (1,) for values in ends.values())
     assert {len(grid) for grid in study.GRIDS.values()} == {5}

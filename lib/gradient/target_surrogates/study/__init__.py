@@ -7,6 +7,7 @@ from .networks import digits_network, factorize, factors, ill_conditioned, mnist
 from .pendulum import features, pendulum_expert, pendulum_step, roll_out, start_states
 from .protocols import (
     GRIDS,
+    endings,
     gradients_saved,
     log_ratio,
     paper_rules,
@@ -27,6 +28,7 @@ __all__ = [
     "adam_rule",
     "batch_order",
     "digits_network",
+    "endings",
     "factorize",
     "factors",
     "features",

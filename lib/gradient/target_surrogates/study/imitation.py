@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ def _policy(net: torch.nn.Module) -> Callable[[Floats], Floats]:
 def _updater(method: str, net: torch.nn.Module, step: float, m: int, rng: np.random.Generator) -> Callable[..., float]:
     """What a method does with a round's states and labels; returns the loss before the update."""
     if method == "sso":
-        sso = SSO(net.parameters(), eta=step, m=m, beta=0.7)
+        sso = SSO(net.parameters(), eta=step, m=m, alpha=1.0, beta=0.7, grow=1.5)
         return lambda X, y: float(sso.step(lambda: (lambda: net(X)[:, 0], lambda z: ((z - y) ** 2).mean())))
     kind = torch.optim.SGD if method == "ogd" else torch.optim.Adam
     optimizer, kept = kind(net.parameters(), lr=step), []

@@ -214,7 +214,7 @@ def train_digits(
     net, cross_entropy = digits_network(hidden, seed), torch.nn.functional.cross_entropy
     rng, trial = np.random.default_rng(seed), step
     if method == "sso":
-        optimizer: Any = SSO(net.parameters(), eta=step, m=m, beta=0.7)
+        optimizer: Any = SSO(net.parameters(), eta=step, m=m, alpha=1.0, beta=0.7, grow=1.5)
     else:
         optimizer = (torch.optim.Adam if method == "adam" else torch.optim.SGD)(net.parameters(), lr=step)
     for _ in range(steps):

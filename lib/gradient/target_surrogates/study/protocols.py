@@ -165,15 +165,29 @@ def tuned_race(
     every, chosen, ends = max(1, steps // 50), {}, {}
     for name, make in _tunable(task, size, m).items():
         grid = GRIDS[name]
-        scores = [_end(follow(task, tuning, make(v), every)) for v in grid]
+        scores = [endings(follow(task, tuning, make(v), every)) for v in grid]
         chosen[name] = grid[int(np.argmin(np.round(np.log10(scores), 6)))]
-        ends[name] = np.array([_end(follow(task, order, make(chosen[name]), every)) for order in orders])
+        ends[name] = np.array([endings(follow(task, order, make(chosen[name]), every)) for order in orders])
     return chosen, ends
 
 
-def _end(curve: Floats) -> float:
-    last = curve[-max(1, len(curve) // 5) :]
-    return float(10 ** np.log10(np.clip(last, FLOOR, 1e9)).mean())
+def endings(curves: ArrayLike) -> Floats:
+    """The geometric mean over the last fifth of each curve, each loss taken as at least 1e-9: less noisy than its last point.
+
+    Parameters
+    ----------
+    curves : array, shape (..., n)
+        Losses, not negative; infinity allowed: it counts as 1e9.
+
+    Examples
+    --------
+    >>> from lib.gradient.target_surrogates import study
+    >>> float(study.endings([9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 0.1, 10.0]))
+    1.0
+    """
+    losses = checks.array("curves", curves, inf=True)
+    last = losses[..., -max(1, losses.shape[-1] // 5) :]
+    return np.asarray(10 ** np.log10(np.clip(last, FLOOR, 1e9)).mean(axis=-1))
 
 
 def gradients_saved(task: LinearTask, steps: int = 60, most: int = 4) -> float:
