@@ -148,13 +148,13 @@ def _loop(hessian: Floats, moved: Floats, s: Floats, m: int, search: _Search, to
     for _ in range(m):
         Hs = hessian @ s
         squared, curvature = float(np.vdot(s, s)), float(np.vdot(s, Hs))
+        if not math.isfinite(squared + curvature):
+            raise ValueError(f"the inner steps diverge: a fixed step alpha of {search.alpha:g} is too long for this X")
         if squared <= tol**2 or curvature <= 0:
             break
         step = search.step(squared, curvature)
         moved = moved - step * s  # (10)
         s = s - step * Hs  # (10)
-        if not np.isfinite(s).all():
-            raise ValueError(f"the inner steps diverge: a fixed step alpha of {search.alpha:g} is too long for this X")
     return moved
 
 

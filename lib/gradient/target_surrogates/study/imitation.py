@@ -105,10 +105,7 @@ def imitate(
 
 def _policy(net: torch.nn.Module) -> Callable[[Floats], Floats]:
     """The network as NumPy: quicker for a few states at a time."""
-    weights = [
-        (p.weight.detach().numpy().T.copy(), p.bias.detach().numpy().copy()) for p in net.children() if hasattr(p, "weight")
-    ]
-    (A, a), (B, b), (C, c) = weights
+    A, a, B, b, C, c = (np.array(p.detach()).T for p in net.parameters())
     return lambda states: (np.tanh(np.tanh(features(states) @ A + a) @ B + b) @ C + c)[:, 0]
 
 
