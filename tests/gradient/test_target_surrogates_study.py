@@ -117,12 +117,20 @@ def test_race_is_paired_and_starts_alike(task):
 
 
 def test_tuning_takes_the_best_of_the_grid(task):
-    chosen, ends = study.tuned_race(task, 50, 25, 0, [1], m=2)
+    chosen, needed = study.tuned_race(task, 50, 25, 0, [1], m=2, level=0.35)
     order = study.batch_order(len(task.X), 50, 25, 0)
-    scores = {v: study.endings(study.follow(task, order, study.adam_rule(step=v))) for v in study.GRIDS["Adam"]}
-    assert chosen["Adam"] == min(scores, key=scores.get)
-    assert all(values.shape == (1,) for values in ends.values())
-    assert {len(grid) for grid in study.GRIDS.values()} == {5}
+    counts = [study.gradients_to(task, order, study.adam_rule(step=v), 0.35) for v in study.GRIDS["Adam"]]
+    assert chosen["Adam"] == study.GRIDS["Adam"][counts.index(min(counts))]
+    assert all(values.shape == (1,) for values in needed.values())
+    assert {len(grid) for grid in study.GRIDS.values()} == {6}
+
+
+def test_gradients_to_a_level_are_counted(task):
+    order = study.batch_order(len(task.X), None, 12, 0)
+    curve = study.follow(task, order, study.gradient_rule(step=0.5))
+    assert study.gradients_to(task, order, study.gradient_rule(step=0.5), curve[7], every=1) == 7
+    assert study.gradients_to(task, order, study.gradient_rule(step=0.5), curve[7], every=2) == 8
+    assert study.gradients_to(task, order, study.gradient_rule(step=0.5), 1e-9) == 12
 
 
 def test_a_lost_run_is_infinite():

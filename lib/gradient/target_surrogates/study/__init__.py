@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .imitation import Imitation, imitate, learner
-from .networks import digits_network, factorize, factors, ill_conditioned, mnist_digits, train_digits
+from .imitation import IMITATORS, Imitation, imitate, learner
+from .networks import DIGIT_METHODS, digits_network, factorize, factors, ill_conditioned, mnist_digits, train_digits
 from .pendulum import features, pendulum_expert, pendulum_step, roll_out, start_states
 from .protocols import (
     GRIDS,
     endings,
     gradients_saved,
+    gradients_to,
     log_ratio,
     paper_rules,
     race,
@@ -21,7 +22,9 @@ from .tasks import DATASETS, LinearTask, batch_order, linear_task
 
 __all__ = [
     "DATASETS",
+    "DIGIT_METHODS",
     "GRIDS",
+    "IMITATORS",
     "Imitation",
     "LinearTask",
     "adagrad_rule",
@@ -35,6 +38,7 @@ __all__ = [
     "follow",
     "gradient_rule",
     "gradients_saved",
+    "gradients_to",
     "ill_conditioned",
     "imitate",
     "lbfgs_curve",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,15 @@ from .pendulum import features, pendulum_expert, roll_out, start_states
 Floats = NDArray[np.float64]
 #: Parameters are rounded to so many decimals after each round, for the reason that states are.
 _DECIMALS = 7
+#: The chapter's methods: kind, step, steps per round (None: many), and the steps tried on two pilot seeds with 30 rounds.
+IMITATORS: dict[str, tuple[str, float, int | None, tuple[float, ...]]] = {
+    "gradient descent": ("ogd", 0.1, 1, (0.01, 0.03, 0.1, 0.2, 0.3)),
+    "Adam": ("adam", 0.01, 1, (0.001, 0.003, 0.01, 0.03, 0.1)),
+    "SSO, m = 1": ("sso", 0.2, 1, (0.1, 0.25, 0.5)),
+    "SSO": ("sso", 0.2, None, (0.025, 0.05, 0.1, 0.2, 0.4)),
+    "Adam, labels kept": ("adam", 0.01, None, (0.003, 0.01, 0.03, 0.1)),
+    "Adam, all rounds": ("dagger", 0.01, None, (0.001, 0.003, 0.01, 0.03)),
+}
 
 
 @dataclass(frozen=True)

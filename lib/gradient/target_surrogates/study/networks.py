@@ -17,6 +17,15 @@ from ..optimizer import SSO
 from ..surrogate import armijo
 
 Floats = NDArray[np.float64]
+#: The chapter's methods on the digits: kind, step, inner steps, and the steps tried on two pilot seeds.
+DIGIT_METHODS: dict[str, tuple[str, float, int, tuple[float, ...]]] = {
+    "SSO, m = 1": ("sso", 2.0, 1, ()),
+    "SSO, m = 10": ("sso", 2.0, 10, ()),
+    "SSO, tuned": ("sso", 32.0, 10, (2.0, 8.0, 32.0, 128.0)),
+    "SGD, tuned": ("sgd", 0.3, 1, (0.1, 0.3, 1.0, 2.0)),
+    "SLS": ("sls", 10.0, 1, ()),
+    "Adam, tuned": ("adam", 0.03, 1, (0.003, 0.01, 0.03, 0.1)),
+}
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from .tasks import LinearTask, batch_order
 Floats = NDArray[np.float64]
 #: The least loss that logarithms see: below it, two losses are alike.
 FLOOR = 1e-9
-#: The grids of `tuned_race`: five values for each method, a factor of four apart (three for the share of the line search).
+#: The grids of `tuned_race`: six values for each method, a factor of four apart (for the line search its constant c).
 GRIDS: dict[str, tuple[float, ...]] = {
-    "SGD": (1.0, 4.0, 16.0, 64.0, 256.0),
-    "SLS": (0.01, 0.03, 0.1, 0.3, 0.6),
-    "Adam": (0.025, 0.1, 0.4, 1.6, 6.4),
-    "AdaGrad": (0.1, 0.4, 1.6, 6.4, 25.6),
-    "SSO": (4.0, 16.0, 64.0, 256.0, 1024.0),
+    "SGD": (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0),
+    "SLS": (0.0003, 0.001, 0.01, 0.1, 0.3, 0.6),
+    "Adam": (0.025, 0.1, 0.4, 1.6, 6.4, 25.6),
+    "AdaGrad": (0.1, 0.4, 1.6, 6.4, 25.6, 102.4),
+    "SSO": (4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0),
 }
 
 
@@ -129,46 +129,79 @@ def _tunable(task: LinearTask, size: int | None, m: float) -> dict[str, Callable
     }
 
 
-def tuned_race(
-    task: LinearTask, size: int | None, steps: int, tune_seed: Any, seeds: Sequence[Any], m: float = 100
-) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Each method with the best of five values of its step (`GRIDS`), found on an order of batches of its own.
+def gradients_to(task: LinearTask, order: Sequence[Any], rule: Rule, level: float = 1e-3, every: int = 2) -> int:
+    """Expensive gradients until the mean loss over all rows is at most `level`; the length of the order where it never is.
 
-    What counts is the mean over the last fifth of the run of the loss's logarithm.
+    Parameters
+    ----------
+    task : LinearTask
+    order : sequence
+        Rows of each step's batch.
+    rule : function
+    level : float
+    every : int
+        Steps between looks at the loss.
+
+    Examples
+    --------
+    >>> from lib.gradient.target_surrogates import study
+    >>> task = study.linear_task("spambase", rows=200)
+    >>> study.gradients_to(task, study.batch_order(200, None, 9, seed=0), study.sso_rule(), level=0.5)
+    4
+    """
+    level, every, theta = checks.positive("level", level), checks.integer("every", every, low=1), task.start
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t, rows in enumerate(order):
+            theta = checks.function("rule", rule)(task.X[rows], task.y[rows], theta, t)
+            if not np.isfinite(theta).all() or abs(theta).max() > 1e12:
+                break
+            if (t + 1) % every == 0 and task.value(theta) <= level:
+                return t + 1
+    return len(order)
+
+
+def tuned_race(
+    task: LinearTask, size: int | None, steps: int, tune_seed: Any, seeds: Sequence[Any], m: float = 100, level: float = 1e-3
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Each method with the best of six values of its step (`GRIDS`), found on an order of batches of its own.
+
+    What counts is the number of expensive gradients to a loss of `level`.
 
     Parameters
     ----------
     task : LinearTask
     size : int or None
     steps : int
+        Where a run ends; a method that is not there yet counts as having needed as many.
     tune_seed : int or Generator
     seeds : sequence
     m : int
         Inner steps of SSO; infinity allowed.
+    level : float
 
     Returns
     -------
-    chosen, ends : dict, dict
-        The values, and the losses, one for each order: ten to the mean logarithm.
+    chosen, needed : dict, dict
+        The values, and the numbers of gradients, one for each order.
 
     Examples
     --------
     >>> from lib.gradient.target_surrogates import study
     >>> task = study.linear_task("spambase", rows=100)
-    >>> chosen, ends = study.tuned_race(task, 25, 20, 0, [1, 2], m=3)
-    >>> sorted(chosen)[0], ends["SLS"].shape
+    >>> chosen, needed = study.tuned_race(task, 25, 10, 0, [1, 2], m=3, level=0.4)
+    >>> sorted(chosen)[0], needed["SLS"].shape
     ('AdaGrad', (2,))
     """
-    steps, m = checks.integer("steps", steps, low=5), checks.number("m", m, low=1, inf=True)
+    steps, m = checks.integer("steps", steps, low=1), checks.number("m", m, low=1, inf=True)
+    level = checks.positive("level", level)
     tuning = batch_order(len(task.X), size, steps, checks.generator("tune_seed", tune_seed))
     orders = [batch_order(len(task.X), size, steps, rng) for rng in _generators("seeds", seeds)]
-    every, chosen, ends = max(1, steps // 50), {}, {}
+    chosen, needed = {}, {}
     for name, make in _tunable(task, size, m).items():
         grid = GRIDS[name]
-        scores = [endings(follow(task, tuning, make(v), every)) for v in grid]
-        chosen[name] = grid[int(np.argmin(np.round(np.log10(scores), 6)))]
-        ends[name] = np.array([endings(follow(task, order, make(chosen[name]), every)) for order in orders])
-    return chosen, ends
+        chosen[name] = grid[int(np.argmin([gradients_to(task, tuning, make(v), level) for v in grid]))]
+        needed[name] = np.array([gradients_to(task, order, make(chosen[name]), level) for order in orders])
+    return chosen, needed
 
 
 def endings(curves: ArrayLike) -> Floats:
