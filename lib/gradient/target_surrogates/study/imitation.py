@@ -113,7 +113,7 @@ def imitate(
 
 def _policy(net: torch.nn.Module) -> Callable[[Floats], Floats]:
     """The network as NumPy: quicker for a few states at a time."""
-    A, a, B, b, C, c = (np.array(p.detach()).T for p in net.parameters())
+    A, a, B, b, C, c = (p.detach().numpy().T.copy() for p in net.parameters())
     return lambda states: (np.tanh(np.tanh(features(states) @ A + a) @ B + b) @ C + c)[:, 0]
 
 

@@ -147,7 +147,7 @@ def gradients_to(task: LinearTask, order: Sequence[Any], rule: Rule, level: floa
     >>> from lib.gradient.target_surrogates import study
     >>> task = study.linear_task("spambase", rows=200)
     >>> study.gradients_to(task, study.batch_order(200, None, 9, seed=0), study.sso_rule(), level=0.5)
-    4
+    2
     """
     level, every, theta = checks.positive("level", level), checks.integer("every", every, low=1), task.start
     with np.errstate(over="ignore", invalid="ignore"):
