@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .imitation import IMITATORS, Imitation, imitate, learner
-from .networks import DIGIT_METHODS, digits_network, factorize, factors, ill_conditioned, mnist_digits, train_digits
+from .networks import DIGIT_METHODS, digits_network, drawn, factorize, factors, ill_conditioned, mnist_digits, train_digits
 from .pendulum import features, pendulum_expert, pendulum_step, roll_out, start_states
 from .protocols import (
     GRIDS,
@@ -31,6 +31,7 @@ __all__ = [
     "adam_rule",
     "batch_order",
     "digits_network",
+    "drawn",
     "endings",
     "factorize",
     "factors",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lib import checks
 
 from ..optimizer import SSO
+from .networks import drawn
 from .pendulum import features, pendulum_expert, roll_out, start_states
 
 Floats = NDArray[np.float64]
@@ -47,7 +48,7 @@ def learner(hidden: int, seed: int) -> torch.nn.Module:
     ----------
     hidden : int
     seed : int
-        Of the weights; torch's global generator stays as it is.
+        Of the weights, see `drawn`.
 
     Examples
     --------
@@ -56,10 +57,8 @@ def learner(hidden: int, seed: int) -> torch.nn.Module:
     113
     """
     hidden, seed = checks.integer("hidden", hidden, low=1), checks.integer("seed", seed, low=0)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = [torch.nn.Linear(3, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, hidden), torch.nn.Tanh()]
-        return torch.nn.Sequential(*layers, torch.nn.Linear(hidden, 1)).double()
+    layers = [torch.nn.Linear(3, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, hidden), torch.nn.Tanh()]
+    return drawn(torch.nn.Sequential(*layers, torch.nn.Linear(hidden, 1)), seed)
 
 
 def imitate(

@@ -81,8 +81,8 @@ def factors(width: int | None, seed: int) -> list[torch.nn.Parameter]:
     [(6, 4), (4, 10)]
     """
     sizes = (6, 10) if width is None else (6, checks.integer("width", width, low=1), 10)
-    g = torch.Generator().manual_seed(checks.integer("seed", seed, low=0))
-    uniform = [2 * torch.rand(a, b, generator=g, dtype=torch.float64) - 1 for a, b in itertools.pairwise(sizes)]
+    rng = np.random.default_rng(checks.integer("seed", seed, low=0))
+    uniform = [torch.from_numpy(rng.uniform(-1, 1, (a, b))) for a, b in itertools.pairwise(sizes)]
     return [torch.nn.Parameter(W / len(W) ** 0.5) for W in uniform]
 
 
@@ -141,7 +141,7 @@ def factorize(
 
 @dataclass(frozen=True)
 class Digits:
-    """MNIST images as rows of floats from 0 to 1, and their classes."""
+    """MNIST images as rows of floats from 0 to 1, and their classes; double precision, so that CPUs agree."""
 
     X: torch.Tensor
     y: torch.Tensor
@@ -150,7 +150,7 @@ class Digits:
 
 
 def mnist_digits(n: int | None = None, n_test: int | None = None) -> Digits:
-    """The first images of MNIST's training and test sets, single precision.
+    """The first images of MNIST's training and test sets.
 
     Parameters
     ----------
@@ -168,19 +168,19 @@ def mnist_digits(n: int | None = None, n_test: int | None = None) -> Digits:
     parts: list[torch.Tensor] = []
     for split, most in (("train", n), ("test", n_test)):
         images, labels = lib.data.mnist(split)  # type: ignore[arg-type]
-        rows = images[:most].reshape(len(images[:most]), -1).astype(np.float32) / 255
+        rows = images[:most].reshape(len(images[:most]), -1).astype(np.float64) / 255
         parts += [torch.from_numpy(rows), torch.from_numpy(labels[:most].astype(np.int64))]
     return Digits(*parts)
 
 
 def digits_network(hidden: int, seed: int) -> torch.nn.Module:
-    """A network from 784 pixels to 10 classes with one hidden layer (ReLU).
+    """A network from 784 pixels to 10 classes with one hidden layer (ReLU), double precision.
 
     Parameters
     ----------
     hidden : int
     seed : int
-        Of the weights; torch's global generator stays as it is.
+        Of the weights, drawn as torch draws them, but by NumPy: the same on every CPU.
 
     Examples
     --------
@@ -189,9 +189,33 @@ def digits_network(hidden: int, seed: int) -> torch.nn.Module:
     4
     """
     hidden, seed = checks.integer("hidden", hidden, low=1), checks.integer("seed", seed, low=0)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return torch.nn.Sequential(torch.nn.Linear(784, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 10))
+    return drawn(torch.nn.Sequential(torch.nn.Linear(784, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 10)), seed)
+
+
+def drawn(net: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """The network in double precision with weights and biases uniform on +-1/sqrt(inputs), in place, the same on every CPU.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        Of linear layers.
+    seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.gradient.target_surrogates import study
+    >>> study.drawn(torch.nn.Linear(4, 2), seed=0).weight.abs().max().item() <= 0.5
+    True
+    """
+    rng = np.random.default_rng(checks.integer("seed", seed, low=0))
+    net.double()
+    width = 1
+    with torch.no_grad():
+        for p in net.parameters():
+            width = p.shape[1] if p.ndim == 2 else width
+            p.copy_(torch.from_numpy(rng.uniform(-1, 1, tuple(p.shape)).round(7) / width**0.5))
+    return net
 
 
 def train_digits(
