@@ -1,0 +1,3 @@
+"""What only the chapter's experiments use."""
+
+__all__: list[str] = []
