@@ -54,31 +54,32 @@ def race(rng: Any, name: str, index: int, n_train: int, n_units: int, regression
 
 
 def switch_off(
-    rng: Any, name: str, index: int, n_train: int, counts: list[int], retrain: list[int], **more: Any
+    rng: Any, name: str, index: int, n_train: int, counts: list[int], retrain: list[int], max_iter: int, effort: int
 ) -> dict[str, Floats]:
     """Test accuracy when only some of the units are used: name of the method -> one number for each count."""
     stream = rng("switch off", name, index)
     part, seed = split(name, stream, n_train, 2000), seed_of(stream)
     total = max(counts)
-    boosted = make("GBNN", 0.5, seed, total, units_per_step=1, **more).fit(part.X, part.y)
+    boosted = make("GBNN", 0.5, seed, total, units_per_step=1, max_iter=max_iter).fit(part.X, part.y)
     staged = boosted.staged_score(part.X_test, part.y_test)
-    adam = fitted(make("Adam", 0.1, seed, total), part.X, part.y)
+    adam = fitted(make("Adam", 0.1, seed, total, effort=effort), part.X, part.y)
     found = {"GBNN": np.array([staged[min(k, len(staged)) - 1] for k in counts])}
     for rule in ("first", "ranked"):
         order = kept_units(adam, part.X, rule)
         found[f"Adam, {rule}"] = pruned_accuracies(adam, part, order, counts)
-    small = [fitted(make("Adam", 0.1, seed, k), part.X, part.y).score(part.X_test, part.y_test) for k in retrain]
+    smaller = [fitted(make("Adam", 0.1, seed, k, effort=effort), part.X, part.y) for k in retrain]
+    small = [network.score(part.X_test, part.y_test) for network in smaller]
     return found | {"Adam, retrained": np.array(small)}
 
 
-def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], **more: Any) -> dict[str, Floats]:
-    """Test accuracy by number of hidden units, nothing tuned: GBNN's stages, and Adam and L-BFGS trained anew without penalty."""
+def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], max_iter: int, effort: int) -> dict[str, Floats]:
+    """Test accuracy by number of hidden units, nothing tuned: GBNN in stages; Adam and L-BFGS trained anew, no penalty."""
     stream = rng("widths", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
-    staged = make("GBNN", 0.5, seed, max(counts), **more).fit(part.X, part.y).staged_score(part.X_test, part.y_test)
+    staged = make("GBNN", 0.5, seed, max(counts), max_iter=max_iter).fit(part.X, part.y).staged_score(part.X_test, part.y_test)
     found = {"GBNN": np.array([staged[min(k // 3, len(staged)) - 1] for k in counts])}
     for method in ("Adam", "L-BFGS"):
-        models = [fitted(make(method, 0.0, seed, k), part.X, part.y) for k in counts]
+        models = [fitted(make(method, 0.0, seed, k, effort=effort), part.X, part.y) for k in counts]
         found[method] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
     return found
 
@@ -88,15 +89,17 @@ def lost_at_the_widest(first: Floats, second: Floats) -> list[float]:
     return [float(b[np.argmax(np.round(a, 9))] - b[-1]) for a, b in ((first, second), (second, first))]
 
 
-def heads(rng: Any, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, float]:
+def heads(rng: Any, index: int, n_train: int, n_units: int, max_iter: int, effort: int) -> dict[str, float]:
     """Accuracy on digits of a deep network, and of other layers on its frozen last hidden layer of 32 units."""
     stream = rng("heads", index)
     part, seed = split("digits", stream, n_train, 1000), seed_of(stream)
-    deep = fitted(MLPClassifier((64, 32), learning_rate_init=0.003, max_iter=100, random_state=seed), part.X, part.y)
+    deep = fitted(
+        MLPClassifier((64, 32), learning_rate_init=0.003, max_iter=max(1, effort // 2), random_state=seed), part.X, part.y
+    )
     H, H_test = (hidden(deep, X).round(4) for X in (part.X, part.X_test))
     scale = H.std() or 1.0
-    boosted = make("GBNN", 0.5, seed, n_units, **more).fit(H / scale, part.y)
-    flat = fitted(make("Adam", 0.1, seed, n_units), H / scale, part.y)
+    boosted = make("GBNN", 0.5, seed, n_units, max_iter=max_iter).fit(H / scale, part.y)
+    flat = fitted(make("Adam", 0.1, seed, n_units, effort=effort), H / scale, part.y)
     found = {"its own softmax": deep.score(part.X_test, part.y_test)}
     return found | {"GBNN": boosted.score(H_test / scale, part.y_test), "Adam": flat.score(H_test / scale, part.y_test)}
 

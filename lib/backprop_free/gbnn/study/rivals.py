@@ -147,19 +147,23 @@ def _wide_objective(
     return float(value), gradient
 
 
-def make(method: str, value: float, seed: int, n_units: int, regression: bool = False, **more: Any) -> Any:
-    """A fresh estimator of a method, with its tuned setting at a value; `more` goes to GBNN alone (3 units a step)."""
+def make(method: str, value: float, seed: int, n_units: int, regression: bool = False, effort: int = 200, **more: Any) -> Any:
+    """A fresh estimator of a method, with its tuned setting at a value.
+
+    `effort` is the number of epochs of Adam and SGD, of iterations of L-BFGS, and twice that of the trees' rounds; `more` goes
+    to GBNN alone, which has 3 units a step by default.
+    """
     setting, _ = GRIDS[checks.choice("method", method, GRIDS)]
     if method == "GBNN":
         made = GBNNRegressor if regression else GBNNClassifier
         return made(n_units, **({"units_per_step": 3} | more), random_state=seed).set_params(**{setting: value})
     if method == "L-BFGS":
-        return WideNetwork(n_units, alpha=value, random_state=seed, regression=regression)
+        return WideNetwork(n_units, alpha=value, max_iter=effort, random_state=seed, regression=regression)
     if method == "trees":
         boosted = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        return boosted(learning_rate=value, max_iter=100, early_stopping=False, random_state=seed)
+        return boosted(learning_rate=value, max_iter=max(1, effort // 2), early_stopping=False, random_state=seed)
     made_mlp = MLPRegressor if regression else MLPClassifier
-    settings = {"solver": method.lower(), "learning_rate_init": 0.01, "hidden_layer_sizes": (n_units,), "max_iter": 200}
+    settings = {"solver": method.lower(), "learning_rate_init": 0.01, "hidden_layer_sizes": (n_units,), "max_iter": effort}
     return made_mlp(**(settings | {setting: value}), random_state=seed)
 
 
