@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -18,6 +20,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lib.backprop_free.gbnn import GBNNClassifier, GBNNRegressor, fit_piece, initial_score, newton_step, pseudo_residuals
 from lib.backprop_free.gbnn.pieces import _fit_piece
+from lib.backprop_free.gbnn.study.sets import split
+from lib.experiment import rng
 
 FAST = {"n_units": 6, "max_iter": 40, "random_state": 0}
 ESTIMATORS = [GBNNClassifier(**FAST), GBNNClassifier(units_per_step=2, newton="exact", **FAST), GBNNRegressor(**FAST)]
@@ -79,9 +83,9 @@ def test_loop_is_residuals_pieces_newton_steps(kind):
     spread = y.std() if kind == "regression" else 1.0
     F = np.zeros(target.shape) + initial_score(target, loss)
     for t, (F_staged, (piece, rate)) in enumerate(zip(model._stages(X), model.steps_, strict=True)):
-        rng = np.random.default_rng(np.random.SeedSequence([*model.entropy_, t]))
-        rows = rng.choice(len(X), len(X) // 2, replace=False)
-        again = fit_piece(X[rows], (pseudo_residuals(target, F, loss) / spread)[rows], 2, max_iter=40, seed=rng)
+        stream = np.random.default_rng(np.random.SeedSequence([*model.entropy_, t]))
+        rows = stream.choice(len(X), len(X) // 2, replace=False)
+        again = fit_piece(X[rows], (pseudo_residuals(target, F, loss) / spread)[rows], 2, max_iter=40, seed=stream)
         np.testing.assert_array_equal(again.W, piece.W)
         h = again(X).reshape(F.shape)
         assert rate == pytest.approx(0.5 * newton_step(target, F, h, loss) * spread, rel=1e-12)
@@ -132,6 +136,22 @@ def test_the_three_newton_rules_differ_for_more_classes():
     rates = [made("multi-class", newton=rule).fit(X, y).steps_[0].rate for rule in ("diagonal", "exact", "none")]
     assert len({round(rate, 6) for rate in rates}) == 3
     assert rates[2] == 1
+
+
+def test_a_loss_that_rises_above_the_start_is_told():
+    X, y = problem("binary")
+    with pytest.warns(ConvergenceWarning, match=r"ended above that of a constant; lower learning_rate$"):
+        made("binary", newton=lambda y, F, h: -1.0).fit(X, y)
+
+
+def test_full_diagonal_steps_diverge_with_a_warning_and_exact_ones_do_not():
+    part = split("vehicle", rng(0, "diverge"), 300)
+    settings = {"n_units": 60, "units_per_step": 3, "subsample": 1.0, "max_iter": 50, "random_state": 0}
+    with pytest.warns(ConvergenceWarning, match="newton='exact'"):
+        assert GBNNClassifier(**settings).fit(part.X, part.y).train_losses_[-1] > 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert GBNNClassifier(newton="exact", **settings).fit(part.X, part.y).train_losses_[-1] < 0.5
 
 
 def test_a_saturated_fit_ends_early():
@@ -359,8 +379,8 @@ def test_whole_runs_are_those_of_the_authors_package_given_the_same_pieces(kind,
 
         def fit(self, X, r):
             if self.n_units == 1:
-                rng = np.random.default_rng(np.random.SeedSequence([*model.entropy_, next(count)]))
-                self.piece = _fit_piece(X, r, 1, 1e-4, 4, 0.0, "logistic", rng)
+                own = np.random.default_rng(np.random.SeedSequence([*model.entropy_, next(count)]))
+                self.piece = _fit_piece(X, r, 1, 1e-4, 4, 0.0, "logistic", own)
             return self
 
         def predict(self, X):

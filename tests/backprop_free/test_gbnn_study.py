@@ -211,3 +211,25 @@ def test_shrinkage_is_a_table_and_the_last_digit_is_the_last():
     run = protocols.last_digit(stream, "pima", 0, 60, 6, max_iter=60)
     assert {len(scores) for scores in run.values()} == {708}
     assert not np.array_equal(run["seed"], run["as it is"])
+
+
+def test_newton_rules_compare_at_the_same_scores():
+    part = sets.split("wine", stream("rules"), 60)
+    table, longer = protocols.newton_rules(part, 0, 9, 15)
+    assert set(table) == {"diagonal", "exact", "none"}
+    model = rivals.make("GBNN", 0.2, 0, 9, newton="exact", max_iter=15).fit(part.X, part.y)
+    assert table["exact"] == (model.train_losses_[-1], model.score(part.X_test, part.y_test))
+    assert len(longer) == 3
+    assert min(longer) > 1
+
+
+def test_full_steps_are_taken_on_all_rows():
+    run = protocols.full_steps(stream, "vehicle", 0, 300, 99, 50)
+    assert run["diagonal"][0] > 1 > run["exact"][0]
+    assert run["exact"][1] > 0.6
+
+
+def test_costs_are_ratios():
+    rates = protocols.costs(sets.split("wine", stream("cost"), 60), 9, 10, 10, 10)
+    assert set(rates) == {"adam", "trees", "steps", "prediction"}
+    assert all(rate > 0 for rate in rates.values())

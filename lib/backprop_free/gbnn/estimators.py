@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -88,6 +89,9 @@ class _GBNN(BaseEstimator):
             self.steps_.append(step)
             losses.append(_mean_loss(y, F, self._loss))
         self.train_losses_ = np.r_[self.train_losses_, losses]
+        if self.train_losses_[-1] > self.train_losses_[0]:
+            told = "the training loss ended above that of a constant; lower learning_rate"
+            warnings.warn(told + ", or set newton='exact'" * (self._loss == "softmax"), ConvergenceWarning, stacklevel=3)
         self.n_iter_ = np.array([piece.n_iter for piece, _ in self.steps_] or [1])
 
     def _constant(self, n: int, shape: tuple[int, ...] | None = None) -> Floats:
@@ -207,6 +211,12 @@ class GBNNClassifier(ClassifierMixin, _GBNN):
     ------
     ValueError
         In `fit`: one class, NaN, parameters out of range, fewer than two drawn rows.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The training loss ended above that of a constant. With more than two classes the diagonal Newton step is longer than
+        the exact one; with ``learning_rate=1`` and ``subsample=1`` it can diverge, and ``newton="exact"`` does not.
 
     Notes
     -----

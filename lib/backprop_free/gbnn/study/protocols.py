@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.neural_network import MLPClassifier
 
+from lib.backprop_free.gbnn import newton_step
 from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies
 from lib.backprop_free.gbnn.study.rivals import GRIDS, fitted, make
 from lib.backprop_free.gbnn.study.sets import Split, split
+from lib.experiment import time_ratio
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,7 +118,7 @@ def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, **mor
     stream = rng("shrinkage", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
     grid = [[make("GBNN", rate, seed, n_units, subsample=s, **more) for s in (1.0, 0.5)] for rate in (1.0, 0.1)]
-    return np.array([[model.fit(part.X, part.y).score(part.X_test, part.y_test) for model in row] for row in grid])
+    return np.array([[fitted(model, part.X, part.y).score(part.X_test, part.y_test) for model in row] for row in grid])
 
 
 def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, Any]:
@@ -129,3 +131,50 @@ def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **mo
         model = make("GBNN", 0.5, own, n_units, **more).fit(X, part.y)
         found[kind] = model.decision_function(part.X_test)
     return found
+
+
+def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[dict[str, tuple[float, float]], list[float]]:
+    """Training loss and test accuracy with each rule of the Newton step; how much longer the diagonal one is, step by step."""
+    longer: list[float] = []
+
+    def exact(y: Floats, F: Floats, h: Floats) -> float:
+        steps = [newton_step(y, F, h, "softmax", curvature) for curvature in ("diagonal", "exact")]
+        longer.append(steps[0] / steps[1])
+        return steps[1]
+
+    rules: dict[str, Any] = {"diagonal": "diagonal", "exact": exact, "none": "none"}
+    found = {}
+    for name, rule in rules.items():
+        model = make("GBNN", 0.2, seed, n_units, newton=rule, max_iter=max_iter).fit(part.X, part.y)
+        found[name] = float(model.train_losses_[-1]), float(model.score(part.X_test, part.y_test))
+    return found, longer
+
+
+def full_steps(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> dict[str, tuple[float, float]]:
+    """Training loss at the end, over that at the start, and test accuracy: learning rate 1 and all rows, by Newton rule."""
+    stream = rng("full steps", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    found = {}
+    for rule in ("diagonal", "exact"):
+        model = make("GBNN", 1.0, seed, n_units, subsample=1.0, newton=rule, max_iter=max_iter)
+        losses = fitted(model, part.X, part.y).train_losses_
+        found[rule] = float(losses[-1] / losses[0]), float(model.score(part.X_test, part.y_test))
+    return found
+
+
+def costs(part: Split, n_units: int, n_demo: int, max_iter: int, effort: int) -> dict[str, float]:
+    """Ratios of seconds: GBNN to Adam and to trees, all steps to half of them, prediction with 40 % of the units to all."""
+
+    def training(method: str, value: float, total: int, **more: Any) -> Any:
+        return lambda: fitted(make(method, value, 0, total, effort=effort, **more), part.X, part.y)
+
+    boosted = training("GBNN", 0.2, n_units, max_iter=max_iter)
+    narrow = [training("GBNN", 0.2, n_demo // k, units_per_step=1, max_iter=max_iter) for k in (1, 2)]
+    whole = narrow[0]()
+    shorter, rows = whole.truncate(4 * n_demo // 10), np.tile(part.X, (40, 1))
+    return {
+        "adam": time_ratio(boosted, training("Adam", 0.1, n_units), 1),
+        "trees": time_ratio(boosted, training("trees", 0.08, n_units), 1),
+        "steps": time_ratio(narrow[0], narrow[1], 1),
+        "prediction": time_ratio(lambda: shorter.predict(rows), lambda: whole.predict(rows), 9),
+    }
