@@ -128,6 +128,15 @@ def test_ranked_units_are_those_of_most_variance(network):
         pruning.kept_units(model, part.X, "last")
 
 
+def test_refitting_the_output_layer_helps_the_training_loss(network):
+    model, part = network
+    order = pruning.kept_units(model, part.X, "ranked")
+    again = pruning.refit_accuracies(model, part._replace(X_test=part.X, y_test=part.y), order, [2, 6])
+    pruned = pruning.pruned_accuracies(model, part._replace(X_test=part.X, y_test=part.y), order, [2, 6])
+    assert (again >= pruned - 0.02).all()
+    assert (again >= max(np.mean(part.y), 1 - np.mean(part.y)) - 0.02).all()
+
+
 # ------------------------------------------------------------------------------------------------------------ protocols
 
 
@@ -173,7 +182,7 @@ def test_race_gives_every_method_and_the_methods_share_their_data():
 def test_switch_off_ends_with_whole_networks():
     run = protocols.switch_off(stream, "wine", 0, 60, counts=[1, 4, 8], retrain=[1, 8], max_iter=15, effort=60)
     assert {name: len(values) for name, values in run.items()} == {
-        "GBNN": 3, "Adam, first": 3, "Adam, ranked": 3, "Adam, retrained": 2,
+        "GBNN": 3, "Adam, first": 3, "Adam, ranked": 3, "Adam, refit": 2, "Adam, retrained": 2,
     }  # fmt: skip
     assert run["Adam, first"][-1] == run["Adam, ranked"][-1] == run["Adam, retrained"][-1]
 
@@ -224,9 +233,14 @@ def test_newton_rules_compare_at_the_same_scores():
 
 
 def test_full_steps_are_taken_on_all_rows():
-    run = protocols.full_steps(stream, "vehicle", 0, 300, 99, 50)
-    assert run["diagonal"][0] > 1 > run["exact"][0]
-    assert run["exact"][1] > 0.6
+    run = protocols.full_steps(stream, "wine", 0, 60, 9, 20)
+    own = stream("full steps", "wine", 0)
+    part, seed = sets.split("wine", own, 60, 1000), protocols.seed_of(own)
+    for rule, (change, accuracy) in run.items():
+        model = rivals.make("GBNN", 1.0, seed, 9, subsample=1.0, newton=rule, max_iter=20).fit(part.X, part.y)
+        assert change == model.train_losses_[-1] / model.train_losses_[0]
+        assert accuracy == model.score(part.X_test, part.y_test)
+    assert run["diagonal"] != run["exact"]
 
 
 def test_costs_are_ratios():

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.neural_network import MLPClassifier
 
 from lib.backprop_free.gbnn import newton_step
-from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies
+from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies, refit_accuracies
 from lib.backprop_free.gbnn.study.rivals import GRIDS, fitted, make
 from lib.backprop_free.gbnn.study.sets import Split, split
 from lib.experiment import time_ratio
@@ -69,6 +69,7 @@ def switch_off(
     for rule in ("first", "ranked"):
         order = kept_units(adam, part.X, rule)
         found[f"Adam, {rule}"] = pruned_accuracies(adam, part, order, counts)
+    found["Adam, refit"] = refit_accuracies(adam, part, kept_units(adam, part.X, "ranked"), retrain)
     smaller = [fitted(make("Adam", 0.1, seed, k, effort=effort), part.X, part.y) for k in retrain]
     small = [network.score(part.X_test, part.y_test) for network in smaller]
     return found | {"Adam, retrained": np.array(small)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
 
 from lib import checks
 from lib.backprop_free.gbnn.study.sets import Split
@@ -43,3 +44,15 @@ def pruned_accuracies(network: Any, part: Split, order: npt.NDArray[np.int64], c
 
 def _hidden(network: Any, X: Floats) -> Floats:
     return np.maximum(X @ network.coefs_[0] + network.intercepts_[0], 0)
+
+
+def refit_accuracies(network: Any, part: Split, order: npt.NDArray[np.int64], counts: list[int]) -> Floats:
+    """As `pruned_accuracies`, with the output layer fit anew on the units that are kept, by logistic regression."""
+    H, H_test = (_hidden(network, X)[:, order] for X in (part.X, part.X_test))
+    scale = H.std(axis=0)
+    scale[scale == 0] = 1
+    found = []
+    for k in counts:
+        layer = LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=50).fit(H[:, :k] / scale[:k], part.y)
+        found.append(layer.score(H_test[:, :k] / scale[:k], part.y_test))
+    return np.array(found)
