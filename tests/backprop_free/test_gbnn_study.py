@@ -189,11 +189,14 @@ def test_switch_off_ends_with_whole_networks():
 
 def test_widths_are_stages_of_one_model_for_gbnn():
     run = protocols.widths(stream, "wine", 0, 40, counts=[3, 9], max_iter=15, effort=15)
-    assert {name: len(values) for name, values in run.items()} == {"GBNN": 2, "Adam": 2, "L-BFGS": 2}
+    assert {name: len(values) for name, values in run.items()} == {"GBNN, 0.5": 2, "GBNN, 0.1": 2, "Adam": 2, "L-BFGS": 2}
     part_rng = stream("widths", "wine", 0)
     part, seed = sets.split("wine", part_rng, 40, 1000), protocols.seed_of(part_rng)
-    model = rivals.make("GBNN", 0.5, seed, 9, max_iter=15).fit(part.X, part.y)
-    assert run["GBNN"].tolist() == [model.truncate(3).score(part.X_test, part.y_test), model.score(part.X_test, part.y_test)]
+    model = rivals.make("GBNN", 0.1, seed, 9, max_iter=15).fit(part.X, part.y)
+    assert run["GBNN, 0.1"].tolist() == [
+        model.truncate(3).score(part.X_test, part.y_test),
+        model.score(part.X_test, part.y_test),
+    ]
 
 
 def test_best_width_is_chosen_on_the_other_split():

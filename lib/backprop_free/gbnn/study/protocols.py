@@ -76,11 +76,14 @@ def switch_off(
 
 
 def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], max_iter: int, effort: int) -> dict[str, Floats]:
-    """Test accuracy by number of hidden units, nothing tuned: GBNN in stages; Adam and L-BFGS trained anew, no penalty."""
+    """Test accuracy by number of hidden units: GBNN, in stages, by learning rate; Adam and L-BFGS trained anew, no penalty."""
     stream = rng("widths", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
-    staged = make("GBNN", 0.5, seed, max(counts), max_iter=max_iter).fit(part.X, part.y).staged_score(part.X_test, part.y_test)
-    found = {"GBNN": np.array([staged[min(k // 3, len(staged)) - 1] for k in counts])}
+    found = {}
+    for rate in (0.5, 0.1):
+        model = make("GBNN", rate, seed, max(counts), max_iter=max_iter).fit(part.X, part.y)
+        staged = model.staged_score(part.X_test, part.y_test)
+        found[f"GBNN, {rate}"] = np.array([staged[min(k // 3, len(staged)) - 1] for k in counts])
     for method in ("Adam", "L-BFGS"):
         models = [fitted(make(method, 0.0, seed, k, effort=effort), part.X, part.y) for k in counts]
         found[method] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
