@@ -1,0 +1,184 @@
+"""The experiments: what is trained on which rows, and what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.neural_network import MLPClassifier
+
+from lib.backprop_free.gbnn import newton_step
+from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies, refit_accuracies
+from lib.backprop_free.gbnn.study.rivals import GRIDS, fitted, make
+from lib.backprop_free.gbnn.study.sets import Split, split
+from lib.experiment import time_ratio
+
+Floats = npt.NDArray[np.float64]
+
+
+def seed_of(rng: np.random.Generator) -> int:
+    """An integer seed drawn from a generator."""
+    return int(rng.integers(2**31))
+
+
+def error_of(estimator: Any, X: Floats, y: npt.NDArray, regression: bool) -> float:
+    """Share of wrong labels, or the root of the mean squared error."""
+    predicted = estimator.predict(X)
+    return float(np.sqrt(np.mean((predicted - y) ** 2)) if regression else np.mean(predicted != y))
+
+
+def tuned(method: str, part: Split, seed: int, n_units: int, regression: bool, **more: Any) -> tuple[float, bool, float]:
+    """Test error with the setting that is best on a quarter of the training rows, held out; whether it is at an edge; it.
+
+    The first of equal ones wins; a run that diverges loses. The ends of a grid that bound the setting itself (no penalty, full
+    steps) are no edges.
+    """
+    cut, grid = 3 * len(part.y) // 4, GRIDS[method][1]
+    errors = []
+    for value in grid:
+        try:
+            model = fitted(make(method, value, seed, n_units, regression, **more), part.X[:cut], part.y[:cut])
+            errors.append(error_of(model, part.X[cut:], part.y[cut:], regression))
+        except ValueError:  # weights that are not finite
+            errors.append(np.inf)
+    best = int(np.argmin(np.round(errors, 9)))
+    final = fitted(make(method, grid[best], seed, n_units, regression, **more), part.X, part.y)
+    edge = best in (0, len(grid) - 1) and grid[best] not in (0.0, 1.0)
+    return error_of(final, part.X_test, part.y_test, regression), edge, grid[best]
+
+
+def race(rng: Any, name: str, index: int, n_train: int, n_units: int, regression: bool = False, **more: Any) -> dict[str, Any]:
+    """Every method, tuned, on one split of a set: method -> (test error, whether its setting is at an edge, setting)."""
+    stream = rng("race", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    return {method: tuned(method, part, seed, n_units, regression, **more) for method in GRIDS}
+
+
+def switch_off(
+    rng: Any, name: str, index: int, n_train: int, counts: list[int], retrain: list[int], max_iter: int, effort: int
+) -> dict[str, Floats]:
+    """Test accuracy when only some of the units are used: name of the method -> one number for each count."""
+    stream = rng("switch off", name, index)
+    part, seed = split(name, stream, n_train, 2000), seed_of(stream)
+    total = max(counts)
+    boosted = make("GBNN", 0.5, seed, total, units_per_step=1, max_iter=max_iter).fit(part.X, part.y)
+    staged = boosted.staged_score(part.X_test, part.y_test)
+    adam = fitted(make("Adam", 0.1, seed, total, effort=effort), part.X, part.y)
+    found = {"GBNN": np.array([staged[min(k, len(staged)) - 1] for k in counts])}
+    for rule in ("first", "ranked"):
+        order = kept_units(adam, part.X, rule)
+        found[f"Adam, {rule}"] = pruned_accuracies(adam, part, order, counts)
+    found["Adam, refit"] = refit_accuracies(adam, part, kept_units(adam, part.X, "ranked"), retrain)
+    smaller = [fitted(make("Adam", 0.1, seed, k, effort=effort), part.X, part.y) for k in retrain]
+    small = [network.score(part.X_test, part.y_test) for network in smaller]
+    return found | {"Adam, retrained": np.array(small)}
+
+
+def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], max_iter: int, effort: int) -> dict[str, Floats]:
+    """Test accuracy by number of hidden units: GBNN, in stages, by learning rate; Adam and L-BFGS trained anew, no penalty."""
+    stream = rng("widths", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    found = {}
+    for rate in (0.5, 0.1):
+        model = make("GBNN", rate, seed, max(counts), max_iter=max_iter).fit(part.X, part.y)
+        staged = model.staged_score(part.X_test, part.y_test)
+        found[f"GBNN, {rate}"] = np.array([staged[min(k // 3, len(staged)) - 1] for k in counts])
+    for method in ("Adam", "L-BFGS"):
+        models = [fitted(make(method, 0.0, seed, k, effort=effort), part.X, part.y) for k in counts]
+        found[method] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
+    return found
+
+
+def lost_at_the_widest(first: Floats, second: Floats) -> list[float]:
+    """Accuracy lost by the widest network against the width that is best on the other of two splits, for each split."""
+    return [float(b[np.argmax(np.round(a, 9))] - b[-1]) for a, b in ((first, second), (second, first))]
+
+
+def heads(rng: Any, index: int, n_train: int, n_units: int, max_iter: int, effort: int) -> dict[str, float]:
+    """Accuracy on digits of a deep network, and of other layers on its frozen last hidden layer of 32 units."""
+    stream = rng("heads", index)
+    part, seed = split("digits", stream, n_train, 1000), seed_of(stream)
+    deep = fitted(
+        MLPClassifier((64, 32), learning_rate_init=0.003, max_iter=max(1, effort // 2), random_state=seed), part.X, part.y
+    )
+    H, H_test = (hidden(deep, X).round(4) for X in (part.X, part.X_test))
+    scale = H.std() or 1.0
+    boosted = make("GBNN", 0.5, seed, n_units, max_iter=max_iter).fit(H / scale, part.y)
+    flat = fitted(make("Adam", 0.1, seed, n_units, effort=effort), H / scale, part.y)
+    found = {"its own softmax": deep.score(part.X_test, part.y_test)}
+    return found | {"GBNN": boosted.score(H_test / scale, part.y_test), "Adam": flat.score(H_test / scale, part.y_test)}
+
+
+def hidden(network: MLPClassifier, X: Floats) -> Floats:
+    """Outputs of the last hidden layer of a network of rectified linear units."""
+    for W, b in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
+        X = np.maximum(X @ W + b, 0)
+    return X
+
+
+def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> Floats:
+    """Test accuracy by learning rate 1 or 0.1 (rows) and subsample 1 or 0.5 (columns)."""
+    stream = rng("shrinkage", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    grid = [[make("GBNN", rate, seed, n_units, subsample=s, **more) for s in (1.0, 0.5)] for rate in (1.0, 0.1)]
+    return np.array([[fitted(model, part.X, part.y).score(part.X_test, part.y_test) for model in row] for row in grid])
+
+
+def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, Any]:
+    """Scores on the test rows: trained as it is, with the last digit of the features changed, with another seed."""
+    stream = rng("last digit", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    moved = part.X * (1 + np.finfo(float).eps * stream.integers(-1, 2, part.X.shape))
+    found = {}
+    for kind, X, own in (("as it is", part.X, seed), ("last digit", moved, seed), ("seed", part.X, seed + 1)):
+        model = make("GBNN", 0.5, own, n_units, **more).fit(X, part.y)
+        found[kind] = model.decision_function(part.X_test)
+    return found
+
+
+def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[dict[str, tuple[float, float]], list[float]]:
+    """Training loss and test accuracy with each rule of the Newton step; how much longer the diagonal one is, step by step."""
+    longer: list[float] = []
+
+    def exact(y: Floats, F: Floats, h: Floats) -> float:
+        steps = [newton_step(y, F, h, "softmax", curvature) for curvature in ("diagonal", "exact")]
+        longer.append(steps[0] / steps[1])
+        return steps[1]
+
+    rules: dict[str, Any] = {"diagonal": "diagonal", "exact": exact, "none": "none"}
+    found = {}
+    for name, rule in rules.items():
+        model = make("GBNN", 0.2, seed, n_units, newton=rule, max_iter=max_iter).fit(part.X, part.y)
+        found[name] = float(model.train_losses_[-1]), float(model.score(part.X_test, part.y_test))
+    return found, longer
+
+
+def full_steps(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> dict[str, tuple[float, float]]:
+    """Training loss at the end, over that at the start, and test accuracy: learning rate 1 and all rows, by Newton rule."""
+    stream = rng("full steps", name, index)
+    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    found = {}
+    for rule in ("diagonal", "exact"):
+        model = make("GBNN", 1.0, seed, n_units, subsample=1.0, newton=rule, max_iter=max_iter)
+        losses = fitted(model, part.X, part.y).train_losses_
+        found[rule] = float(losses[-1] / losses[0]), float(model.score(part.X_test, part.y_test))
+    return found
+
+
+def costs(part: Split, n_units: int, n_demo: int, max_iter: int, effort: int) -> dict[str, float]:
+    """Ratios of seconds: GBNN to Adam and to trees, all steps to half of them, prediction with 40 % of the units to all."""
+
+    def training(method: str, value: float, total: int, **more: Any) -> Any:
+        return lambda: fitted(make(method, value, 0, total, effort=effort, **more), part.X, part.y)
+
+    boosted = training("GBNN", 0.2, n_units, max_iter=max_iter)
+    narrow = [training("GBNN", 0.2, n_demo // k, units_per_step=1, max_iter=max_iter) for k in (1, 2)]
+    whole = narrow[0]()
+    shorter, rows = whole.truncate(4 * n_demo // 10), np.tile(part.X, (40, 1))
+    return {
+        "adam": time_ratio(boosted, training("Adam", 0.1, n_units), 1),
+        "trees": time_ratio(boosted, training("trees", 0.08, n_units), 1),
+        "steps": time_ratio(narrow[0], narrow[1], 1),
+        "prediction": time_ratio(lambda: shorter.predict(rows), lambda: whole.predict(rows), 9),
+    }

@@ -1,0 +1,252 @@
+"""GBNN's study: splits, rivals, pruning, protocols."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import check_grad
+from sklearn.neural_network import MLPClassifier
+
+from lib import experiment
+from lib.backprop_free.gbnn.pieces import _initial_weights
+from lib.backprop_free.gbnn.study import WideNetwork, protocols, pruning, rivals, sets
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def stream(*axes):
+    return experiment.rng(0, *axes)
+
+
+@pytest.mark.parametrize("name", ["pima", "vehicle", "wine", "diabetes", "friedman"])
+def test_splits_are_disjoint_in_proportion_and_standardized(name):
+    part = sets.split(name, stream(name), 100, 40)
+    X, _ = sets.load(name, stream(name))
+    assert (len(part.X), len(part.X_test)) == (100, min(40, len(X) - 100))
+    moving = part.X.std(axis=0) > 0
+    np.testing.assert_allclose(part.X.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(part.X[:, moving].std(axis=0), 1, rtol=1e-9)
+    assert {tuple(row) for row in part.X.round(9)}.isdisjoint({tuple(row) for row in part.X_test.round(9)})
+    if name in sets.CLASSIFICATION:
+        shares = [np.bincount(y, minlength=5) / len(y) for y in (part.y, sets.load(name, stream(name))[1])]
+        assert np.abs(shares[0] - shares[1]).max() < 0.03
+    else:
+        assert (abs(part.y.mean()) < 1e-9, part.y.std() == pytest.approx(1)) == (True, True)
+
+
+def test_a_split_leaves_a_third_to_test_on():
+    part = sets.split("wine", stream(), 10_000)
+    assert (len(part.X), len(part.X_test)) == (118, 60)
+    with pytest.raises(ValueError, match="name must be one of"):
+        sets.split("titanic", stream(), 10)
+
+
+# --------------------------------------------------------------------------------------------------------- wide network
+
+
+@pytest.mark.parametrize("loss", ["squared", "binary", "softmax"])
+def test_gradient_of_the_wide_network_up_to_its_grid(loss):
+    rng = np.random.default_rng(0)
+    X = rivals._on_grid(rng.normal(size=(30, 3)), 10)
+    y = {"squared": rng.normal(size=30), "binary": rng.choice([-1.0, 1.0], 30), "softmax": np.eye(3)[rng.integers(3, size=30)]}[
+        loss
+    ]
+    sizes = (3, 4, 1 if y.ndim == 1 else 3)
+    theta = _initial_weights(sizes, "logistic", rng)
+    arguments = (X, y, sizes, 0.5, loss)
+    # steps of 2^-10: smaller ones are lost on the grid of the weights
+    error = check_grad(
+        lambda t: rivals._wide_objective(t, *arguments)[0],
+        lambda t: rivals._wide_objective(t, *arguments)[1],
+        theta,
+        epsilon=2.0**-10,
+    )
+    assert error < 2e-3
+
+
+def test_products_of_the_wide_network_do_not_depend_on_their_order():
+    rng = np.random.default_rng(0)
+    X, y = rivals._on_grid(rng.normal(size=(200, 20)), 10), rng.choice([-1.0, 1.0], 200)
+    theta, order = _initial_weights((20, 30, 1), "logistic", rng), rng.permutation(200)
+    first = rivals._wide_objective(theta, X, y, (20, 30, 1), 0.1, "binary")
+    again = rivals._wide_objective(theta, X[order], y[order], (20, 30, 1), 0.1, "binary")
+    np.testing.assert_array_equal(first[1], again[1])
+
+
+def test_wide_network_is_as_good_as_scikit_learns():
+    part = sets.split("vehicle", stream("wide"), 300, 500)
+    ours = WideNetwork(50, alpha=1.0, random_state=0).fit(part.X, part.y)
+    theirs = MLPClassifier(50, activation="logistic", solver="lbfgs", alpha=1.0, random_state=0).fit(part.X, part.y)
+    agree = [np.mean(model.predict(part.X_test) == part.y_test) for model in (ours, theirs)]
+    assert agree[0] > agree[1] - 0.04
+    assert np.mean(ours.predict(part.X) == part.y) > theirs.score(part.X, part.y) - 0.03
+
+
+def test_wide_network_fits_numbers():
+    part = sets.split("friedman", stream("wide"), 300, 200)
+    model = WideNetwork(30, alpha=0.3, random_state=0, regression=True).fit(part.X, 100 + 50 * part.y)
+    assert np.sqrt(np.mean((model.predict(part.X_test) - 100 - 50 * part.y_test) ** 2)) < 25
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "told"), [([[0.0], [2000.0]], [0, 1], "X must be below 1024"), ([[0.0], [1.0]], [1, 1], "2 classes")]
+)
+def test_wide_network_refuses(X, y, told):
+    with pytest.raises(ValueError, match=told):
+        WideNetwork(2).fit(X, y)
+
+
+# -------------------------------------------------------------------------------------------------------------- pruning
+
+
+@pytest.fixture(scope="module")
+def network():
+    part = sets.split("pima", stream("prune"), 200, 200)
+    return rivals.fitted(rivals.make("Adam", 0.1, 0, 12, effort=60), part.X, part.y), part
+
+
+def test_a_network_with_all_its_units_is_itself(network):
+    model, part = network
+    for rule in pruning.RULES:
+        order = pruning.kept_units(model, part.X, rule)
+        assert sorted(order) == list(range(12))
+        assert pruning.pruned_accuracies(model, part, order, [12])[0] == pytest.approx(model.score(part.X_test, part.y_test))
+
+
+def test_without_units_the_mean_output_is_left(network):
+    model, part = network
+    accuracy = pruning.pruned_accuracies(model, part, np.arange(12), [0])[0]
+    assert accuracy in (np.mean(part.y_test), 1 - np.mean(part.y_test))
+
+
+def test_ranked_units_are_those_of_most_variance(network):
+    model, part = network
+    H = np.maximum(part.X @ model.coefs_[0] + model.intercepts_[0], 0)
+    share = [np.var(H[:, k] * model.coefs_[1][k, 0]) for k in range(12)]
+    np.testing.assert_array_equal(pruning.kept_units(model, part.X, "ranked"), np.argsort(share)[::-1])
+    with pytest.raises(ValueError, match="rule must be one of"):
+        pruning.kept_units(model, part.X, "last")
+
+
+def test_refitting_the_output_layer_helps_the_training_loss(network):
+    model, part = network
+    order = pruning.kept_units(model, part.X, "ranked")
+    again = pruning.refit_accuracies(model, part._replace(X_test=part.X, y_test=part.y), order, [2, 6])
+    pruned = pruning.pruned_accuracies(model, part._replace(X_test=part.X, y_test=part.y), order, [2, 6])
+    assert (again >= pruned - 0.02).all()
+    assert (again >= max(np.mean(part.y), 1 - np.mean(part.y)) - 0.02).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ protocols
+
+
+@pytest.mark.parametrize("method", list(rivals.GRIDS))
+@pytest.mark.parametrize("regression", [False, True])
+def test_every_method_has_five_settings_and_is_made_with_them(method, regression):
+    setting, grid = rivals.GRIDS[method]
+    assert len(grid) == 5
+    assert list(grid) == sorted(grid)
+    model = rivals.make(method, grid[2], 7, 12, regression, effort=20, **({"max_iter": 9} if method == "GBNN" else {}))
+    assert model.get_params()[setting] == grid[2]
+    assert model.get_params()["random_state"] == 7
+
+
+def test_tuning_takes_the_setting_that_is_best_on_held_out_rows(monkeypatch):
+    part = sets.split("pima", stream("tune"), 120, 100)
+    monkeypatch.setitem(rivals.GRIDS, "L-BFGS", ("alpha", (0.0, 3.0, 1e6)))
+    error, edge, value = protocols.tuned("L-BFGS", part, 0, 10, False, effort=30)
+    cut, held = part.X[:90], (part.X[90:], part.y[90:])
+    errors = [np.mean(WideNetwork(10, a, 30, 0).fit(cut, part.y[:90]).predict(held[0]) != held[1]) for a in (0.0, 3.0, 1e6)]
+    assert value == (0.0, 3.0, 1e6)[int(np.argmin(errors))]
+    assert edge == (value == 1e6)
+    final = WideNetwork(10, value, 30, 0).fit(part.X, part.y)
+    assert error == np.mean(final.predict(part.X_test) != part.y_test)
+
+
+def test_a_run_that_diverges_loses_the_tuning(monkeypatch):
+    part = sets.split("diabetes", stream("tune"), 80, 60)
+    monkeypatch.setitem(rivals.GRIDS, "SGD", ("learning_rate_init", (1e9, 0.01, 1e9)))
+    with np.errstate(all="ignore"):
+        error, edge, value = protocols.tuned("SGD", part, 0, 6, True, effort=20)
+    assert (value, edge) == (0.01, False)
+    assert error < 1.5
+
+
+def test_race_gives_every_method_and_the_methods_share_their_data():
+    run = protocols.race(stream, "wine", 0, n_train=40, n_units=6, effort=15, max_iter=10)
+    assert list(run) == list(rivals.GRIDS)
+    assert all(0 <= error <= 1 for error, _, _ in run.values())
+    assert run == protocols.race(stream, "wine", 0, n_train=40, n_units=6, effort=15, max_iter=10)
+
+
+def test_switch_off_ends_with_whole_networks():
+    run = protocols.switch_off(stream, "wine", 0, 60, counts=[1, 4, 8], retrain=[1, 8], max_iter=15, effort=60)
+    assert {name: len(values) for name, values in run.items()} == {
+        "GBNN": 3, "Adam, first": 3, "Adam, ranked": 3, "Adam, refit": 2, "Adam, retrained": 2,
+    }  # fmt: skip
+    assert run["Adam, first"][-1] == run["Adam, ranked"][-1] == run["Adam, retrained"][-1]
+
+
+def test_widths_are_stages_of_one_model_for_gbnn():
+    run = protocols.widths(stream, "wine", 0, 40, counts=[3, 9], max_iter=15, effort=15)
+    assert {name: len(values) for name, values in run.items()} == {"GBNN, 0.5": 2, "GBNN, 0.1": 2, "Adam": 2, "L-BFGS": 2}
+    part_rng = stream("widths", "wine", 0)
+    part, seed = sets.split("wine", part_rng, 40, 1000), protocols.seed_of(part_rng)
+    model = rivals.make("GBNN", 0.1, seed, 9, max_iter=15).fit(part.X, part.y)
+    assert run["GBNN, 0.1"].tolist() == [
+        model.truncate(3).score(part.X_test, part.y_test),
+        model.score(part.X_test, part.y_test),
+    ]
+
+
+def test_best_width_is_chosen_on_the_other_split():
+    first, second = np.array([0.7, 0.9, 0.6]), np.array([0.8, 0.5, 0.7])
+    np.testing.assert_allclose(protocols.lost_at_the_widest(first, second), [0.5 - 0.7, 0.7 - 0.6])
+
+
+def test_heads_stand_on_the_same_features():
+    run = protocols.heads(stream, 0, 150, 6, max_iter=15, effort=20)
+    assert set(run) == {"its own softmax", "GBNN", "Adam"}
+    assert all(0.1 < accuracy <= 1 for accuracy in run.values())
+
+
+def test_hidden_is_the_last_layer_of_scikit_learns_network():
+    part = sets.split("wine", stream(), 60)
+    model = rivals.fitted(MLPClassifier((5, 4), max_iter=5, random_state=0), part.X, part.y)
+    F = protocols.hidden(model, part.X_test) @ model.coefs_[-1] + model.intercepts_[-1]
+    np.testing.assert_array_equal(model.classes_[F.argmax(axis=1)], model.predict(part.X_test))
+
+
+def test_shrinkage_is_a_table_and_the_last_digit_is_the_last():
+    table = protocols.shrinkage(stream, "wine", 0, 40, 6, max_iter=10)
+    assert table.shape == (2, 2)
+    run = protocols.last_digit(stream, "pima", 0, 60, 6, max_iter=60)
+    assert {len(scores) for scores in run.values()} == {708}
+    assert not np.array_equal(run["seed"], run["as it is"])
+
+
+def test_newton_rules_compare_at_the_same_scores():
+    part = sets.split("wine", stream("rules"), 60)
+    table, longer = protocols.newton_rules(part, 0, 9, 15)
+    assert set(table) == {"diagonal", "exact", "none"}
+    model = rivals.make("GBNN", 0.2, 0, 9, newton="exact", max_iter=15).fit(part.X, part.y)
+    assert table["exact"] == (model.train_losses_[-1], model.score(part.X_test, part.y_test))
+    assert len(longer) == 3
+    assert min(longer) > 1
+
+
+def test_full_steps_are_taken_on_all_rows():
+    run = protocols.full_steps(stream, "wine", 0, 60, 9, 20)
+    own = stream("full steps", "wine", 0)
+    part, seed = sets.split("wine", own, 60, 1000), protocols.seed_of(own)
+    for rule, (change, accuracy) in run.items():
+        model = rivals.make("GBNN", 1.0, seed, 9, subsample=1.0, newton=rule, max_iter=20).fit(part.X, part.y)
+        assert change == model.train_losses_[-1] / model.train_losses_[0]
+        assert accuracy == model.score(part.X_test, part.y_test)
+    assert run["diagonal"] != run["exact"]
+
+
+def test_costs_are_ratios():
+    rates = protocols.costs(sets.split("wine", stream("cost"), 60), 9, 10, 10, 10)
+    assert set(rates) == {"adam", "trees", "steps", "prediction"}
+    assert all(rate > 0 for rate in rates.values())
