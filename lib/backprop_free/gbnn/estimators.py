@@ -199,11 +199,11 @@ class GBNNClassifier(ClassifierMixin, _GBNN):
         F_0; a number for two classes.
     steps_ : list of (piece, rate)
     n_steps_ : int
-    train_losses_ : array, shape (n_steps_ + 1,)
+    train_losses_ : array, shape (n_steps + 1,)
         Mean loss on the training rows after 0, 1, ... steps.
     coefs_, intercepts_ : list of two arrays
         The assembled network, as in scikit-learn's `MLPClassifier`.
-    n_iter_ : array, shape (n_steps_,)
+    n_iter_ : array, shape (n_steps,)
         Iterations of L-BFGS.
     n_features_in_, feature_names_in_
 
@@ -301,7 +301,7 @@ class GBNNClassifier(ClassifierMixin, _GBNN):
         return (self._labels(F) for F in self._stages(X))
 
     def staged_score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
-        """Accuracy after each step, shape (n_steps_,)."""
+        """Accuracy after each step, shape (n_steps,)."""
         return np.array([accuracy_score(y, labels) for labels in self.staged_predict(X)])
 
     def _flat(self, F: Floats) -> Floats:
@@ -395,5 +395,5 @@ class GBNNRegressor(RegressorMixin, _GBNN):
         return (F[:, 0] for F in self._stages(X))
 
     def staged_score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
-        """R^2 after each step, shape (n_steps_,)."""
+        """R^2 after each step, shape (n_steps,)."""
         return np.array([r2_score(y, predicted) for predicted in self.staged_predict(X)])

@@ -62,7 +62,7 @@ def fit_piece(
     activation: Activation = "logistic",
     seed: Any = None,
 ) -> Piece:
-    """Fit a piece h by L-BFGS to 1/(2n) sum (h(x_i) - r_i)^2 + alpha/(2n) |weights|^2: equation (4).
+    """Fit a piece h by L-BFGS to 1/(2n) sum (h(x_i) - r_i)^2 + alpha/(2n) (squared norm of the weights): equation (4).
 
     Parameters
     ----------
