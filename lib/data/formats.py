@@ -146,6 +146,27 @@ def read_keel_classes(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
     return _features(table), values.argsort().argsort()[y].astype(np.int64)
 
 
+def read_libsvm(data: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Dense features and labels of a table in LIBSVM's text format.
+
+    Raises
+    ------
+    ValueError
+        The text is not in this format.
+
+    Examples
+    --------
+    >>> from lib.data.formats import read_libsvm
+    >>> X, y = read_libsvm(b"1 1:0.5 3:2\\n2 2:1 \\n")
+    >>> X.tolist(), y.tolist()
+    ([[0.5, 0.0, 2.0], [0.0, 1.0, 0.0]], [1.0, 2.0])
+    """
+    from sklearn.datasets import load_svmlight_file
+
+    X, y = load_svmlight_file(io.BytesIO(data))
+    return X.toarray(), y
+
+
 def _keel_table(text: str) -> npt.NDArray[np.str_]:
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
     widths = sorted({len(row) for row in rows})

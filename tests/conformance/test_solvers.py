@@ -10,7 +10,7 @@ from scipy.optimize import OptimizeResult
 
 from lib.backprop_free import cbo
 from lib.constrained import topo_swaps
-from lib.gradient import lr_refinement
+from lib.gradient import gradient_normalized_smoothness, lr_refinement
 from lib.online import sor_bandit
 
 
@@ -35,6 +35,10 @@ SOLVERS = {
     "minimizing_movement": (lambda x: cbo.minimizing_movement(bowl, x, 0.5, max_iter=3, seed=0), START),
     "topological_swaps": (lambda S: topo_swaps.topological_swaps(S, [2, 1, 0]), MOMENTS),
     "optimal_steps": (lambda G: lr_refinement.optimal_steps(G, D=1.0), np.array([2.0, 1.0, 1.5, 3.0])),
+    "minimize_gns": (
+        lambda x: gradient_normalized_smoothness.minimize_gns(bowl, x, jac=slope, hess=lambda x: np.eye(len(x))),
+        START,
+    ),
     "sor": (lambda b: sor_bandit.sor(MATRIX, b, 1.2), np.ones(3)),
     "cg": (lambda b: sor_bandit.cg(MATRIX, b), np.ones(3)),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),

@@ -1,0 +1,347 @@
+"""Optimal Brain Surgeon with the static algorithm: which weights to remove, and how the others make up for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+
+from lib import checks
+
+from .static import DAMP, StaticFisherInverse, working
+
+
+def prunable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights of a model's linear and convolutional layers, without biases and normalization: what is pruned.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.gradient.mfac import prunable
+    >>> [tuple(p.shape) for p in prunable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)))]
+    [(2, 3)]
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {checks.shown(model)}")
+    kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+    found: dict[Any, None] = dict.fromkeys(layer.weight for layer in model.modules() if isinstance(layer, kinds))
+    return list(found)
+
+
+def collect_gradients(
+    model: torch.nn.Module,
+    loss_fn: Callable[[Any, Any], torch.Tensor],
+    batches: Iterable[tuple[Any, Any]],
+    params: Sequence[torch.nn.Parameter] | None = None,
+) -> torch.Tensor:
+    """One gradient a batch, of the mean loss at the model's present weights in evaluation mode, as the rows of a matrix.
+
+    The model's weights, ``grad`` and mode are left as they were.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    loss_fn : function
+        ``loss_fn(model(inputs), targets)``, a scalar.
+    batches : iterable of (inputs, targets)
+        As many as gradients are wanted; the authors take 32 samples in each.
+    params : sequence of Parameter, optional
+        Whose gradients; default `prunable`. A parameter that the loss does not use has gradient zero.
+
+    Returns
+    -------
+    tensor, shape (m, d)
+        Parameters flattened one after another.
+
+    Raises
+    ------
+    ValueError
+        For no batches, or a loss or gradient that is not finite; the message names the batch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.gradient.mfac import collect_gradients
+    >>> model = torch.nn.Linear(3, 2)
+    >>> batches = [(torch.randn(4, 3), torch.zeros(4, 2))] * 5
+    >>> collect_gradients(model, torch.nn.functional.mse_loss, batches).shape
+    torch.Size([5, 6])
+    """
+    checks.function("loss_fn", loss_fn)
+    params = prunable(model) if params is None else list(params)
+    if not params:
+        raise ValueError("params must not be empty: the model has no linear or convolutional layer")
+    training = {layer: layer.training for layer in model.modules()}
+    model.eval()
+    rows = []
+    try:
+        for number, (inputs, targets) in enumerate(batches, 1):
+            with torch.enable_grad():
+                loss = loss_fn(model(inputs), targets)
+                grads = torch.autograd.grad(loss, params, allow_unused=True)
+            parts = [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
+            row = torch.cat([part.detach().flatten() for part in parts])
+            if not torch.isfinite(row).all() or not torch.isfinite(loss):
+                raise ValueError(f"the loss or gradient of batch {number} is not finite")
+            rows.append(row)
+    finally:
+        for layer, mode in training.items():
+            layer.training = mode
+    if not rows:
+        raise ValueError("batches must not be empty")
+    return torch.stack(rows)
+
+
+def sparsity_path(current: float, target: float, n_steps: int) -> list[float]:
+    """Sparsities of the sub-steps from `current` to `target`: each keeps the same fraction of what is left.
+
+    Parameters
+    ----------
+    current, target : float
+        Shares of weights that are zero, ``0 <= current <= target < 1``.
+    n_steps : int
+        At least 1 (the authors' `n_recompute`: 16).
+
+    Examples
+    --------
+    >>> from lib.gradient.mfac import sparsity_path
+    >>> sparsity_path(0.0, 0.75, 2)
+    [0.5, 0.75]
+    """
+    current = checks.number("current", current, low=0, below=1)
+    target = checks.number("target", target, low=current, below=1)
+    n_steps = checks.integer("n_steps", n_steps, low=1)
+    ratio = (1 - target) / (1 - current)
+    inner = [1 - (1 - current) * ratio ** (j / n_steps) for j in range(1, n_steps)]  # (11)
+    return [*inner, target]
+
+
+def obs_saliency(weights: torch.Tensor, diagonal: torch.Tensor) -> torch.Tensor:
+    """By how much the quadratic model says that the loss grows if one weight is removed and the others adapt.
+
+    Parameters
+    ----------
+    weights : tensor, shape (d,)
+    diagonal : tensor, shape (d,)
+        Of the inverse of the Hessian or Fisher matrix; above zero.
+
+    Returns
+    -------
+    tensor, shape (d,)
+        ``w_i^2 / (2 [F^-1]_ii)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.gradient.mfac import obs_saliency
+    >>> obs_saliency(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 8.0]))
+    tensor([0.5000, 0.2500])
+    """
+    w, diag = working("weights", weights, 1), working("diagonal", diagonal, 1)
+    if w.shape != diag.shape:
+        raise ValueError(f"diagonal must have as many entries as weights, got {len(diag)} and {len(w)}")
+    if not (diag > 0).all():
+        raise ValueError("every entry of diagonal must be above zero")
+    return w**2 / (2 * diag)  # (9)
+
+
+def obs_step(
+    weights: torch.Tensor,
+    grads: torch.Tensor,
+    n_drop: int,
+    mask: torch.Tensor | None = None,
+    damp: float = DAMP,
+    block_size: int | None = 128,
+    update: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Remove the `n_drop` least salient of the weights that are left, and move the others to make up for it.
+
+    The move is the sum of the moves for single weights: interactions of the removed weights are left out, as in the
+    authors' code. Blocks are of consecutive weights among those that are left.
+
+    Parameters
+    ----------
+    weights : tensor, shape (d,)
+    grads : tensor, shape (m, d)
+        Gradients at these weights.
+    n_drop : int
+        Between 0 and the number of weights that are left.
+    mask : bool tensor, shape (d,), optional
+        Weights that are left; default all.
+    damp : float
+        Damping, above zero (1e-5).
+    block_size : int, optional
+        As in `StaticFisherInverse` (128, the authors' default); 1 is the diagonal Fisher matrix, without a move.
+    update : bool
+        Whether the other weights move.
+
+    Returns
+    -------
+    weights : tensor, shape (d,)
+        New, zero where the new mask is False.
+    mask : bool tensor, shape (d,)
+    saliency : tensor, shape (d,)
+        Of the weights that were left; infinite where none was.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.gradient.mfac import obs_step
+    >>> w, mask, _ = obs_step(torch.tensor([1.0, 1.0]), torch.tensor([[3.0, 1.0], [0.0, 0.5]]), 1)
+    >>> mask.tolist(), [round(v, 3) for v in w.tolist()]
+    ([True, False], [1.333, 0.0])
+    """
+    w, G = working("weights", weights, 1), working("grads", grads, 2)
+    alive = torch.ones(len(w), dtype=torch.bool, device=w.device) if mask is None else torch.as_tensor(mask).clone()
+    if alive.dtype != torch.bool or alive.shape != w.shape:
+        raise ValueError(f"mask must be a bool tensor of shape ({len(w)},), got {alive.dtype} of {tuple(alive.shape)}")
+    if G.shape[1] != len(w):
+        raise ValueError(f"grads must have one column for each of {len(w)} weights, got shape {tuple(G.shape)}")
+    left = int(alive.sum())
+    n_drop = checks.integer("n_drop", n_drop, low=0, high=left)
+    saliency = torch.full_like(w, math.inf)
+    if not left:
+        return w * alive, alive, saliency
+    inverse = StaticFisherInverse(G[:, alive].to(w), damp, block_size)
+    diag, kept = inverse.diag(), w[alive]
+    saliency[alive] = obs_saliency(kept, diag)
+    if not n_drop:
+        return w * alive, alive, saliency
+    dropped = torch.argsort(saliency[alive], stable=True)[:n_drop]
+    if checks.boolean("update", update):
+        z = torch.zeros_like(kept)
+        z[dropped] = -kept[dropped] / diag[dropped]  # (10)
+        kept = kept + inverse.mul(z)  # (10)
+    kept[dropped] = 0.0
+    left_over = alive.nonzero()[:, 0]
+    alive[left_over[dropped]] = False
+    new = torch.zeros_like(w)
+    new[left_over] = kept
+    return new, alive, saliency
+
+
+@dataclasses.dataclass
+class PruneResult:
+    """What was pruned: masks (True where a weight is left), one for each parameter, and what the last sub-step knew.
+
+    Attributes
+    ----------
+    masks : list of bool tensors, each of its parameter's shape
+    sparsity : float
+        Share of the pruned tensors' weights that are zero.
+    saliency : tensor, shape (d,)
+        Of the last sub-step, all parameters in one vector; infinite where a weight was gone before.
+    """
+
+    masks: list[torch.Tensor]
+    sparsity: float
+    saliency: torch.Tensor
+
+
+def obs_prune(
+    model: torch.nn.Module,
+    grads_fn: Callable[[], torch.Tensor],
+    sparsity: float,
+    block_size: int | None = 128,
+    n_recompute: int = 16,
+    damp: float = DAMP,
+    params: Sequence[torch.nn.Parameter] | None = None,
+    masks: Sequence[torch.Tensor] | None = None,
+    update: bool = True,
+) -> PruneResult:
+    """Prune a model in place to a sparsity, in sub-steps with new gradients at each.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its weights are changed, as by ``torch.nn.utils.prune``.
+    grads_fn : function
+        Called without arguments once a sub-step; gradients of `params` at the model's present weights, (m, d), by
+        `collect_gradients` say. The authors take m = 64.
+    sparsity : float
+        Wanted share of zeros among all weights of `params` together, in [0, 1), not below that of `masks`.
+    block_size : int, optional
+        (128, the authors' default); None for the full matrix.
+    n_recompute : int
+        Sub-steps, at least 1 (16, the authors' default); densities between them are geometric.
+    damp : float
+        Damping, above zero (1e-5, the authors' default).
+    params : sequence of Parameter, optional
+        What is pruned; default `prunable`.
+    masks : sequence of bool tensors, optional
+        Weights that are left at the beginning, as in an earlier result; default all.
+    update : bool
+        Whether the weights that are left move.
+
+    Returns
+    -------
+    PruneResult
+        Sparsity 0 leaves everything as it was.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For settings out of range, or gradients that do not fit or are not finite; the message names the sub-step. Weights
+        are then those of the sub-step before.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.gradient.mfac import collect_gradients, obs_prune
+    >>> model = torch.nn.Linear(8, 1)
+    >>> batches = [(torch.randn(4, 8), torch.randn(4, 1)) for _ in range(16)]
+    >>> def grads():
+    ...     return collect_gradients(model, torch.nn.functional.mse_loss, batches)
+    >>> obs_prune(model, grads, sparsity=0.75, n_recompute=2).sparsity
+    0.75
+    """
+    checks.function("grads_fn", grads_fn)
+    sparsity = checks.number("sparsity", sparsity, low=0, below=1)
+    n_recompute = checks.integer("n_recompute", n_recompute, low=1)
+    damp, update = checks.positive("damp", damp), checks.boolean("update", update)
+    if block_size is not None:
+        block_size = checks.integer("block_size", block_size, low=1)
+    params = prunable(model) if params is None else list(params)
+    if not params:
+        raise ValueError("params must not be empty: the model has no linear or convolutional layer")
+    alive = _one_mask(params, masks)
+    d, saliency = len(alive), torch.full((len(alive),), math.inf)
+    now = 1 - int(alive.sum()) / d
+    if sparsity < now - 1 / d:
+        raise ValueError(f"sparsity must be at least that of masks, {now:.4g}, got {sparsity:g}")
+    path = sparsity_path(now, max(sparsity, now), n_recompute) if sparsity > now else []
+    for step, wanted in enumerate(path, 1):
+        n_drop = int(alive.sum()) - (d - math.floor(d * wanted + 1e-9))
+        try:
+            w = torch.cat([p.detach().flatten() for p in params])
+            new, alive, saliency = obs_step(w, grads_fn(), max(n_drop, 0), alive, damp, block_size, update)
+        except (TypeError, ValueError, FloatingPointError) as error:
+            raise type(error)(f"grads_fn, sub-step {step} of {len(path)}: {error}") from error
+        _write(params, new)
+    shaped = _split(params, alive)
+    return PruneResult(shaped, 1 - int(alive.sum()) / d, saliency)
+
+
+def _one_mask(params: Sequence[torch.Tensor], masks: Sequence[torch.Tensor] | None) -> torch.Tensor:
+    if masks is None:
+        return torch.cat([torch.ones(p.numel(), dtype=torch.bool, device=p.device) for p in params])
+    masks = list(masks)
+    if len(masks) != len(params) or any(
+        m.shape != p.shape or m.dtype != torch.bool for m, p in zip(masks, params, strict=True)
+    ):
+        raise ValueError("masks must be bool tensors of the shapes of params, one for each")
+    return torch.cat([m.flatten() for m in masks])
+
+
+def _split(params: Sequence[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]:
+    parts = flat.split([p.numel() for p in params])
+    return [part.view(p.shape).clone() for part, p in zip(parts, params, strict=True)]
+
+
+@torch.no_grad()
+def _write(params: Sequence[torch.Tensor], flat: torch.Tensor) -> None:
+    for p, part in zip(params, _split(params, flat), strict=True):
+        p.copy_(part)

@@ -1,0 +1,151 @@
+"""The study's rivals, counters and protocols."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.utils.prune
+
+from lib.experiment import rng as make_rng
+from lib.gradient.mfac import MFAC, PruneSchedule, StaticFisherInverse, prunable, rank_one_vectors
+from lib.gradient.mfac.study import (
+    convnet,
+    count_operations,
+    deep_net,
+    magnitude_prune,
+    network,
+    protocols,
+    slope,
+    solved_vectors,
+)
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(256, 1, 28, 28)))
+    return network.Images(x, torch.from_numpy(rng.integers(0, 10, 256)))
+
+
+def rng(*axes):
+    return make_rng(0, *axes)
+
+
+def test_magnitude_pruning_is_torchs(images):
+    ours, theirs = convnet(np.random.default_rng(1)), convnet(np.random.default_rng(1))
+    result = magnitude_prune(ours, 0.7)
+    layers = [(layer, "weight") for layer in theirs.modules() if hasattr(layer, "weight")]
+    torch.nn.utils.prune.global_unstructured(layers, torch.nn.utils.prune.L1Unstructured, amount=result.sparsity)
+    for mine, (layer, _) in zip(prunable(ours), layers, strict=True):
+        assert torch.equal(mine, layer.weight)
+    assert result.sparsity == pytest.approx(0.7, abs=1e-4)
+
+
+def test_solved_vectors_are_those_of_the_recursion():
+    G = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 30)))
+    for found, expected in zip(solved_vectors(G, 1e-3), rank_one_vectors(G, 1e-3), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda a: a @ a, 1000),
+        (lambda a: a @ a[0], 100),
+        (lambda a: a * a, 100),
+        (lambda a: a.sum(), 100),
+        (lambda a: torch.linalg.cholesky_ex(a @ a), 1000 + 333),
+        (lambda a: torch.cholesky_solve(a[:, :1], a), 200),
+        (lambda a: torch.linalg.solve_triangular(a, a, upper=False), 500),
+        (lambda a: a.mT, 0),
+    ],
+)
+def test_operations_are_counted(call, expected):
+    a = torch.eye(10, dtype=torch.float64)
+    assert count_operations(lambda: call(a)) == expected
+
+
+def test_counted_powers_are_the_promised_ones():
+    powers = protocols.counted()
+    assert powers["setup_m"] == pytest.approx(2, abs=0.1)
+    assert powers["setup_d"] == pytest.approx(1, abs=0.01)
+    assert powers["element_m"] == pytest.approx(1, abs=0.01)
+    assert powers["slide"] < 4
+
+
+def test_slope_is_that_of_a_power():
+    assert slope([1, 10, 100], [5, 50, 500]) == pytest.approx(1)
+    with pytest.raises(ValueError, match="sizes"):
+        slope([2, 2], [1, 1])
+
+
+def test_exactness_is_found():
+    assert protocols.exact_cases(rng("exact")) == {"static": 0, "blocks": 0, "dynamic": 0}
+
+
+def test_training_stops_where_it_diverges(images):
+    model = deep_net(np.random.default_rng(0), torch.nn.ReLU)
+    flat = network.Images(images.x.flatten(1)[:, :64] * 1e3, images.y)
+    losses = network.train(model, torch.optim.SGD(model.parameters(), 1e200), flat, 1, 64, rng("a"))
+    assert len(losses) == 4
+    assert np.isinf(losses[-1])
+    assert protocols.last_epoch(losses, 1) == pytest.approx(np.log(10))
+
+
+def test_rates_fall_tenfold_at_half_and_three_quarters():
+    assert [network.tenfold(8)(e) for e in range(8)] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_batches_pass_over_all_once(images):
+    seen = torch.cat([y for _, y in images.batches(rng("b"), 50)])
+    assert len(seen) == 250
+    drawn = images.batches(rng("b"), 32, 3)
+    assert [len(y) for _, y in drawn] == [32] * 3
+    assert len(images.first(7)) == 7
+
+
+def test_schemes_prune_to_the_same_sparsity_and_leave_the_dense_network(images):
+    dense = convnet(rng("dense"))
+    before = copy.deepcopy(dense.state_dict())
+    for scheme in protocols.SCHEMES:
+        model = protocols.pruned(dense, scheme, 0.8, images, 4, 2, rng("g"))
+        zeros = sum(int((p == 0).sum()) for p in prunable(model)) / 26760
+        assert zeros == pytest.approx(0.8, abs=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), dense.state_dict().values(), strict=True))
+
+
+def test_gradual_pruning_keeps_zeros(images):
+    dense = convnet(rng("dense"))
+    for by in ("magnitude", "blocks"):
+        seen = protocols.gradual(dense, by, PruneSchedule((0.5, 0.9), every=1), images, images, 4, rng)
+        assert len(seen) == 5
+        assert all(0 <= a <= 1 for a in seen)
+
+
+def test_race_starts_everybody_at_the_same_weights(images):
+    found = protocols.race(images, images, images, 1, 4, 1, rng)
+    assert set(found) == set(protocols.RACERS)
+    assert len({entries[0]["losses"][0] for entries in found.values()}) == 1
+    assert protocols.best_rate([{"rate": 1, "validation": 0.5}, {"rate": 2, "validation": 0.5}])["rate"] == 1
+
+
+def test_windows_share_the_middle_run(images):
+    found = protocols.windows(images, 1, (2, 4), 1e-3, rng, 4)
+    assert found["same rate"][1] == found["same product"][1]
+
+
+def test_single_weights_are_as_by_hand(images):
+    dense = convnet(rng("dense"))
+    found = protocols.single_weights(dense, images, 6, 4, rng("w"))
+    assert {len(v) for v in found.values()} == {len(found["alone"])}
+    assert np.isfinite(np.array(list(found.values()))).all()
+    assert protocols.rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1)
+
+
+def test_racers_windows_are_of_the_wanted_size():
+    w = torch.nn.Parameter(torch.ones(2))
+    made = protocols.RACERS["M-FAC"][0]([w], 0.1, 7)
+    assert isinstance(made, MFAC)
+    assert made.defaults["ngrads"] == 7
+    assert StaticFisherInverse(torch.ones(2, 3)).m == 2
