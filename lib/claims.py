@@ -128,13 +128,15 @@ def pill(word: str) -> str:
 
 def in_words(entry: papers.Entry, known: Mapping[str, Estimate]) -> str:
     """Measured values as a reader sees them: what each is, its value with interval and number of samples, and its unit."""
+    samples = {entry.values[name].sample for name in known} - {""}
     parts = []
     for name, estimate in known.items():
         value = entry.values[name]
-        of = f"; one sample: {value.sample}" if value.sample else ""
+        of = f"; one sample: {value.sample}" if value.sample and len(samples) > 1 else ""
         unit = f"\N{NO-BREAK SPACE}{value.unit}" if value.unit else ""
         parts.append(f"{escaped(value.what + of)}: **{estimate}**{escaped(unit)}")
-    return "<br>".join(parts)
+    once = [f"(one sample: {escaped(samples.pop())})"] if len(samples) == 1 else []
+    return "<br>".join(parts + once)
 
 
 class Ledger:
@@ -236,6 +238,7 @@ class Ledger:
             raise ValueError(f"{self.sheet.slug}: not measured in this run: {', '.join(missing)}")
         costs = {e.id: self._measured[e.id] for e in self.sheet.claims if e.kind == "cost" and self._measured[e.id] is not None}
         clock = {"seconds": round(self.config.elapsed(), 1), "cpu_seconds": round(self.config.cpu_seconds(), 1)}
+        clock["imports_s"] = self.config.imports_s
         peak = peak_memory_mb()  # NaN where the system does not tell
         private = {"timings": costs, **clock, "peak_mb": round(peak) if math.isfinite(peak) else None}
         bundle = {"text/plain": self._lines(), "text/markdown": self._markdown(), "application/json": self._results()}

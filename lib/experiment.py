@@ -27,6 +27,7 @@ class Config:
         self.slug, self.preset, self.seed = slug, preset, seed
         self.values, self.changed = values, changed
         self.started = time.perf_counter()
+        self.imports_s = round(cpu_seconds(), 1)  # what the process had spent when the run was opened
 
     def __getattr__(self, name: str) -> Any:
         values = self.__dict__.get("values", {})

@@ -50,17 +50,25 @@ _LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 2)), "-"]
 #: How pictures are stored: the same bytes on a rerun, whatever matplotlib's version; 200 dots per inch, shown at 100.
 _STORED: dict[str, Any] = {"bbox_inches": "tight", "facecolor": "white", "metadata": {"Software": None}}
 _DPI = 200
+_DRAFT_DPI = 40
 #: What a page shows without shrinking: 750 pixels.
 WIDEST = 7.5
 MOST_FRAMES = 24
 
 _shown = 0  # figures with a caption so far in this session
+_draft = False  # whether pictures are only tried, not kept
 
 
-def style() -> None:
-    """Set the book's style for this session, and count its figures from 1."""
-    global _shown
-    _shown = 0
+def style(draft: bool = False) -> None:
+    """Set the book's style for this session, and count its figures from 1.
+
+    Parameters
+    ----------
+    draft : bool
+        Draw every picture coarsely, and of a slider only the first and the last frame: for runs that only test the code.
+    """
+    global _shown, _draft
+    _shown, _draft = 0, checks.boolean("draft", draft)
     names = [name for name in PALETTE if name != "gray"]
     mpl.rcParams.update(
         {
@@ -109,7 +117,7 @@ def show(caption: str) -> None:
     fig = plt.gcf()
     if fig.get_figwidth() > WIDEST:
         raise ValueError(f"a figure is at most {WIDEST} inches wide, got {fig.get_figwidth():g}")
-    png, width, height = _picture(fig, _DPI)
+    png, width, height = _picture(fig, _DRAFT_DPI if _draft else _DPI)
     plt.close(fig)
     png = _fewer_colors(png, 256)
     size = {"width": width // 2, "height": height // 2}
@@ -148,11 +156,13 @@ def frames(draw: Callable[[Figure, int], None], n: int, caption: str, labels: Se
     if len(labels) != n:
         raise ValueError(f"labels must be one for each of {n} frames, got {len(labels)}")
     first = n - 1 if still is None else checks.integer("still", still, low=0, high=n - 1)
+    if _draft:
+        labels, first = [labels[0], labels[-1]], 0
     pictures = []
-    for k in range(n):
+    for k in (0, n - 1) if _draft else range(n):
         fig = plt.figure(figsize=figsize)
         draw(fig, k)
-        png, *_ = _picture(fig, 110, tight=False)  # one size for all: nothing jumps
+        png, *_ = _picture(fig, _DRAFT_DPI if _draft else 110, tight=False)  # one size for all: nothing jumps
         plt.close(fig)
         pictures.append(base64.b64encode(_fewer_colors(png, 64)).decode())
     _display({"text/html": _slider(pictures, labels, first, round(100 * figsize[0])), "text/plain": f"<{n} frames>"}, {})

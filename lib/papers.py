@@ -29,7 +29,7 @@ PARTS = {
 
 #: What each preset is for; the limits are promises, in CPU seconds of one core.
 PRESETS = {
-    "smoke": "tests: the whole chapter runs, imports included, in half a minute",
+    "smoke": "tests: the whole chapter runs, in 10 CPU seconds beside its imports",
     "book": "what is rendered and validated: 60 s, at most 90",
     "full": "the paper's own settings, or the closest that an hour for all seeds allows; recorded in results/",
 }

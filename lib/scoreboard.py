@@ -109,7 +109,9 @@ def _footnote(recorded: Mapping[str, Score]) -> str:
     if not recorded:
         return ""
     runs = max(score.runs for score in recorded.values())
-    text = f"\n\nFrom {runs} recorded runs together; each value with its 95 % interval."
+    text = (
+        f"\n\nFrom {f'{runs} recorded runs together' if runs > 1 else 'one recorded run'}; each value with its 95 % interval."
+    )
     if not all(score.current for score in recorded.values()):
         text += " They were made with an earlier version of this chapter's code."
     return text
@@ -159,7 +161,7 @@ def _place(entry: papers.Entry) -> str:
     known = {"paper": "", "abstract": "abstract", "code": "from the authors' code", "memory": "from memory"}.get(
         entry.source, ""
     )
-    return ", ".join(filter(None, [entry.where, known])) or "ours"
+    return ", ".join(filter(None, [entry.where, "" if known in entry.where else known])) or "ours"
 
 
 class _Sentence(string.Formatter):

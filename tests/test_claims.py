@@ -163,7 +163,7 @@ def test_report_has_the_same_words_in_every_face_and_keeps_samples(ledger, shown
     assert results["claims"]["C3"]["values"] == {"gain": {"a": 0.5, "b": 0.6, "c": 0.55}}
     assert results["metrics"] == {"f1": 0.123457}
     assert results["series"] == {"curve": [1.0, None]}
-    assert set(options["metadata"]["lib"]) == {"timings", "seconds", "cpu_seconds", "peak_mb"}
+    assert set(options["metadata"]["lib"]) == {"timings", "seconds", "cpu_seconds", "imports_s", "peak_mb"}
 
 
 def test_live_verdicts_are_those_of_the_stored_values(ledger, shown, sheet):

@@ -141,3 +141,20 @@ def test_mark_paper_draws_the_value(axis):
     assert ax.texts[0].get_text() == "paper"
     with pytest.raises(ValueError, match="'x' or 'y', got 'z'"):
         figures.mark_paper(ax, 1, axis="z")
+
+
+def test_drafts_are_coarse_and_sliders_have_two_frames(shown):
+    figures.style(draft=True)
+    try:
+        plt.subplots(figsize=(7, 3))
+        figures.show("It falls.")
+        figures.frames(lambda fig, k: fig.add_subplot().plot([0, k]), 5, "It moves.", still=2)
+    finally:
+        figures.style()
+    (picture, _), _, (slider, _), _ = shown
+    width, _ = struct.unpack(">II", base64.b64decode(picture["image/png"])[16:24])
+    assert width < 7.5 * 50
+    assert slider["text/html"].count("<img") == 2
+    assert 'max="1" value="0"' in slider["text/html"]
+    with pytest.raises(TypeError, match="draft must be True or False"):
+        figures.style(draft="smoke")

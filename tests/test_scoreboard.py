@@ -82,7 +82,7 @@ def test_tables_speak_in_words_and_escape_them(recorded):
     recorded += [run([0.3, 0.31], current=False), run([0.32, 0.29], current=False)]
     text = scoreboard.ledger_table("toy", {"C1": ("undecided", "x"), "C2": ("holds", "y")})
     assert "It &lt;gains&gt;." in text
-    assert "the gain; one sample: seed: **0.305 (0.284 to 0.326, n = 4)**\u00a0points" in text
+    assert "the gain: **0.305 (0.284 to 0.326, n = 4)**\u00a0points<br>(one sample: seed)" in text
     assert "earlier version" in text
     assert [line for line in text.splitlines() if line.startswith("**")] == [
         f"**{scoreboard.HEADINGS[kind]}**" for kind in ("claim", "check", "cost")

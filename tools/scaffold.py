@@ -108,7 +108,7 @@ from lib.{part}.{slug} import study
 
 config = experiment.start("{slug}", preset, seed)
 ledger = claims.Ledger(config)
-figures.style()
+figures.style(draft=preset == "smoke")
 
 # %% tags=["remove-input"]
 scoreboard.say("{slug}", "**The answer.** TODO: {{C1.verdict}} at {{C1.value}}.")

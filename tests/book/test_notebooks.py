@@ -210,7 +210,7 @@ def test_one_instance_is_shown_as_frames(notebook):
 def test_cells_are_short_and_hold_no_algorithm(notebook):
     for cell in code_cells(notebook):
         source = "".join(cell["source"])
-        assert len(lines_of(cell)) <= (24 if cell in visible(notebook) else 80), source[:80]
+        assert len(lines_of(cell)) <= (18 if cell in visible(notebook) else 30), source[:80]
         tree = ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))))
         assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)), source[:80]
         if cell in visible(notebook):

@@ -5,8 +5,8 @@ import pytest
 from lib import execute, papers
 from tools import notebooks
 
-#: CPU seconds that `smoke` promises, and how much slower than the reference another machine may be.
-PROMISE_S, SLOWER = 32, 1.6
+#: CPU seconds that `smoke` promises beside its imports, and how much slower than the reference another machine may be.
+PROMISE_S, SLOWER = 10, 1.6
 #: Against hangs only.
 LIMIT_S = 900
 
@@ -24,7 +24,8 @@ def test_chapter_runs_at_smoke_scale(slug, tmp_path):
     for entry in papers.sheet(slug).claims:
         verdict = results["claims"][entry.id]["verdict"]
         assert verdict in allowed.get(entry.kind, {"measured", "not tested"}), f"{entry.id}: {verdict}"
-    assert results["private"]["cpu_seconds"] <= PROMISE_S * SLOWER
+    private = results["private"]
+    assert private["cpu_seconds"] - private["imports_s"] <= PROMISE_S * SLOWER
 
 
 def test_a_misspelt_parameter_is_refused(tmp_path):
