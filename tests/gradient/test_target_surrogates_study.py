@@ -216,3 +216,12 @@ def test_gradients_saved_and_steps_to_count(task):
     level = study.race(task, None, 10, ["SSO-SLS, m = 10"], [0], every=1)["SSO-SLS, m = 10"][0, 7]
     assert study.steps_to(task, level, m=10) == (7, True)
     assert study.steps_to(task, 1e-9, m=1, most=3) == (3, False)
+
+
+def test_the_bent_model_moves_to_the_nearest_outputs_it_can_make():
+    z, wanted, path = study.bent_path(-1.0, m=200)
+    all_outputs = study.bent_outputs(np.linspace(-2, 2, 20_001))
+    nearest = np.linalg.norm(all_outputs - wanted, axis=1).min()
+    assert_allclose(np.linalg.norm(study.bent_outputs(path[-1]) - wanted), nearest, rtol=1e-6)
+    g = ts.TARGET_LOSSES["logistic"].gradient(z, study.BENT_LABELS)
+    assert_allclose(wanted, z - 4.0 * g)

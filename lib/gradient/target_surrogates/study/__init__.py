@@ -5,6 +5,7 @@ from __future__ import annotations
 from .imitation import IMITATORS, Imitation, imitate, learner
 from .networks import DIGIT_METHODS, digits_network, drawn, factorize, factors, ill_conditioned, mnist_digits, train_digits
 from .pendulum import features, pendulum_expert, pendulum_step, roll_out, start_states
+from .picture import BENT_LABELS, bent_outputs, bent_path
 from .protocols import (
     GRIDS,
     endings,
@@ -21,6 +22,7 @@ from .rules import adagrad_rule, adam_rule, follow, gradient_rule, lbfgs_curve, 
 from .tasks import DATASETS, LinearTask, batch_order, linear_task
 
 __all__ = [
+    "BENT_LABELS",
     "DATASETS",
     "DIGIT_METHODS",
     "GRIDS",
@@ -30,6 +32,8 @@ __all__ = [
     "adagrad_rule",
     "adam_rule",
     "batch_order",
+    "bent_outputs",
+    "bent_path",
     "digits_network",
     "drawn",
     "endings",
