@@ -267,6 +267,7 @@ def test_schedules_have_their_forms():
     assert [ts.target_step("sqrt", t, 2.0) for t in (0, 3)] == [2.0, 1.0]
     assert ts.target_step("constant", 7, 2.0) == 2.0
     assert ts.target_step("adagrad", 7, 100.0, squares=25.0) == 20.0
+    assert ts.target_step("adagrad", 7, 100.0, squares=0.25) == 200.0
     assert ts.target_step("adagrad", 0, 100.0, squares=0.0) == 100.0
 
 

@@ -114,7 +114,8 @@ def linear_step(
     elif np.ptp(steps):
         raise ValueError("gram is used with one eta for all examples only")
     else:
-        hessian = checks.array("gram", gram, shape=(X.shape[1],) * 2) / (steps[0] * len(X))  # (10)
+        step = steps[0]
+        hessian = checks.array("gram", gram, shape=(X.shape[1],) * 2) / (step * len(X))  # (10)
     slope = X.T @ g / len(X)  # (10)
     return theta + _descend(hessian, slope, m, _Search(search, alpha, c, beta, grow), tol)
 
