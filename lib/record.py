@@ -32,8 +32,8 @@ from lib.codehash import code_hash, digest
 from lib.store import load as load  # what chapters read
 from lib.workers import Workers
 
-#: Wall-clock limits of a run, against hangs only: ten times what a preset promises.
-LIMITS_S = {"smoke": 100.0, "book": 900.0, "full": 12_000.0}
+#: Wall-clock limits of a run, against hangs only: ten times what a preset promises, imports included.
+LIMITS_S = {"smoke": 300.0, "book": 900.0, "full": 12_000.0}
 _VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 
 

@@ -262,7 +262,7 @@ def test_what_cannot_be_written_is_kept_beside_or_among_temporary_files(toy_proj
 
 
 def test_limits_are_ten_times_the_promise_for_every_preset():
-    assert record.LIMITS_S == {"smoke": 100, "book": 900, "full": 12_000}
+    assert record.LIMITS_S == {"smoke": 300, "book": 900, "full": 12_000}
     assert set(record.LIMITS_S) == set(papers.PRESETS)
 
 
