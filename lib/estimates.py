@@ -68,8 +68,8 @@ class Estimate:
 
     @property
     def exact(self) -> bool:
-        """Whether the interval is a point."""
-        return self.low == self.value == self.high
+        """Whether the interval is a point, up to rounding."""
+        return self.high - self.low <= 1e-12 * abs(self.value)
 
 
 def show(value: float) -> str:
@@ -112,7 +112,8 @@ def exact(values: Sequence[float]) -> Estimate:
     numbers = checks.array("values", values, ndim=1, nan=True, inf=True).tolist()
     if not all(map(math.isfinite, numbers)):
         return Estimate(math.nan, -math.inf, math.inf, len(numbers))
-    return Estimate(float(np.mean(numbers)), min(numbers), max(numbers), len(numbers))
+    low, high = min(numbers), max(numbers)
+    return Estimate(min(max(float(np.mean(numbers)), low), high), low, high, len(numbers))  # a mean of equal numbers rounds
 
 
 def estimate(samples: Any, kind: str = "mean") -> Estimate:
