@@ -66,6 +66,14 @@ def test_too_few_samples_decide_nothing(kind, few):
     assert found.finite
 
 
+def test_ratios_of_which_nothing_is_left_reach_to_wilsons_limit():
+    found = estimate([[0.0, gap] for gap in (1.0, 5.0, 2.0, 0.5, 3.0, 4.0)], "ratio")
+    assert (found.value, found.low, found.high) == (0, 0, estimate([0] * 6, "share").high)
+    assert estimate([[0.0, 1.0]] * 4, "ratio").high == math.inf  # too few
+    some_left = estimate([[0.0, 1.0]] * 20 + [[0.5, 1.0]] * 3, "ratio")
+    assert 0 < some_left.low < some_left.value < some_left.high
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("kind", estimates.FEWEST)
 def test_samples_that_are_not_finite_give_no_number(kind, bad):
