@@ -13,7 +13,8 @@ ratio      pairs (numerator, denominator), at least 5  bootstrap of the ratio of
 =========  ==========================================  =======================================
 
 Ratios whose numerators are all zero (what is left, over what there was) have nothing to resample. Their interval reaches from
-0 to Wilson's limit of the share of samples that may have something left: no sample's numerator is above its denominator.
+0 to Wilson's limit of the share of samples, among those with a denominator above 0, that may have something left: no
+sample's numerator is above its denominator.
 
 Fewer samples than an interval needs give the interval of what is not known: minus to plus infinity.
 """
@@ -188,8 +189,8 @@ def _median(data: np.ndarray) -> tuple[float, float, float]:
 def _ratio(data: np.ndarray) -> tuple[float, float, float]:
     if data[:, 1].mean() == 0:
         raise ValueError("the denominators of a ratio must not have mean 0")
-    if not data[:, 0].any() and (data[:, 1] > 0).all():
-        return 0.0, 0.0, _share(np.zeros(len(data)))[2]
+    if not data[:, 0].any() and (data[:, 1] >= 0).all():
+        return 0.0, 0.0, _share(np.zeros(np.count_nonzero(data[:, 1])))[2]
     return _bootstrap((data[:, 0], data[:, 1]), lambda a, b, axis=-1: np.mean(a, axis) / np.mean(b, axis), "BCa")
 
 
