@@ -23,10 +23,10 @@ from lib.backprop_free.gbnn.pieces import _initial_weights, _unpack
 Floats = npt.NDArray[np.float64]
 #: Method -> what is tuned, and the eight settings that are tried; a penalty of 0 and a rate of 1 are bounds.
 GRIDS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
-    "GBNN": (("learning_rate", "subsample"), tuple((rate, share) for rate in (0.05, 0.2, 0.5, 1.0) for share in (0.5, 1.0))),
+    "GBNN": (("learning_rate", "subsample"), tuple((rate, share) for rate in (0.02, 0.06, 0.25, 1.0) for share in (0.5, 1.0))),
     "Adam": (("alpha",), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)),
     "L-BFGS": (("alpha",), (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)),
-    "SGD": (("learning_rate_init",), (0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25)),
+    "SGD": (("learning_rate_init",), (0.0005, 0.001, 0.002, 0.005, 0.015, 0.04, 0.12, 0.3)),
     "trees": (("learning_rate",), (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)),
 }
 
