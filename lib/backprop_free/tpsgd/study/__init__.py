@@ -2,4 +2,29 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .dense import Trained, train
+from .grid import RULES, SCALES, Outcome, Setting, deeper
+from .modules import DEEP, SHALLOW, LocalHead, conv_net, convolution, fit, linear
+from .sequences import train_recurrent
+from .tasks import Task, accuracy, draw_task
+
+__all__ = [
+    "DEEP",
+    "RULES",
+    "SCALES",
+    "SHALLOW",
+    "LocalHead",
+    "Outcome",
+    "Setting",
+    "Task",
+    "Trained",
+    "accuracy",
+    "conv_net",
+    "convolution",
+    "deeper",
+    "draw_task",
+    "fit",
+    "linear",
+    "train",
+    "train_recurrent",
+]
