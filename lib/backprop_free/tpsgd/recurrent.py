@@ -68,10 +68,10 @@ def recurrent_states(
 def _recurrent_states(x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, activation: str, cut: str) -> Tensor:
     s, steps = ACTIVATIONS[activation], x.shape[-2]
     driven = x.flatten(-3, -2) @ W_x + b.unsqueeze(-2)  # (7): the input's share, all steps at once
-    driven = driven.unflatten(-2, x.shape[-3:-1])
+    shares = driven.unflatten(-2, x.shape[-3:-1]).unbind(-2)
+    del driven
     h, states = None, []
-    for t in range(steps):
-        z = driven[..., t, :]
+    for t, z in enumerate(shares):
         if h is not None:
             before = h.detach() if cut == "all" or (cut == "last" and t == steps - 1) else h
             z = z + before @ W_h  # (7)

@@ -83,20 +83,20 @@ def train(rule: str, task: Task, setting: Setting, stream: Stream, index: int = 
 def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, start: Trained | None, only: Any) -> Trained:
     sizes = [task.X.shape[1], *setting.widths, task.n_classes]
     K, R, L = sizes[-1], len(setting.grid(rule)), len(sizes) - 1
-    rng = stream("weights", index)
+    dtype, rng = task.X.dtype, stream("weights", index)
     first = [xavier(m, n, rng) for m, n in pairwise(sizes)]
-    W = [_copies(w, R) for w in first]
-    b = [torch.zeros(R, 1, n) for n in sizes[1:]]
+    W = [_copies(w, R, dtype) for w in first]
+    b = [torch.zeros(R, 1, n, dtype=dtype) for n in sizes[1:]]
     rng = stream("patterns", index)
-    P = [torch.tensor(draw_patterns(K, n, setting.law, seed=rng), dtype=torch.float32) for n in setting.widths]
+    P = [torch.tensor(draw_patterns(K, n, setting.law, seed=rng), dtype=dtype) for n in setting.widths]
     if start is not None:
-        W = [_copies(w[start.best], R) for w in start.weights]
-        b, P = [_copies(v[start.best], R) for v in start.biases], start.patterns
+        W = [_copies(w[start.best], R, dtype) for w in start.weights]
+        b, P = [_copies(v[start.best], R, dtype) for v in start.biases], start.patterns
     moved = range(L) if only is None else only
-    heads = [_copies(xavier(n, K, rng), R) for n in setting.widths] if rule == "local heads" else []
-    lr, hidden = setting.columns(rule)
+    heads = [_copies(xavier(n, K, rng), R, dtype) for n in setting.widths] if rule == "local heads" else []
+    lr, hidden = (rates.to(dtype) for rates in setting.columns(rule))
     speeds = [[torch.zeros_like(v) for v in group] for group in (W, b, heads)]
-    order, one_hot = stream("batches", index), torch.eye(K)
+    order, one_hot = stream("batches", index), torch.eye(K, dtype=dtype)
     valid: list[np.ndarray] = []
     test: list[np.ndarray] = []
 
@@ -132,7 +132,7 @@ def _signal(rule: str, i: int, out: list[Tensor], y: Tensor, deltas: list[Tensor
     """The error signal of hidden layer i, (copies, samples, width); deltas holds those of the layers after it."""
     a = setting.activation
     if rule == "frozen":
-        return torch.zeros(1)
+        return torch.zeros_like(out[i][..., :1])
     if rule == "BP":
         return (deltas[0] @ W[i + 1].transpose(-1, -2)) * _slope(out[i], a)
     if rule == "local heads":
@@ -155,8 +155,8 @@ def _step(weight: Tensor, speed: Tensor, gradient: Tensor, rate: Tensor, momentu
     weight.sub_(rate * speed)
 
 
-def _copies(values: Any, n: int) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float32).expand(n, *values.shape).clone()
+def _copies(values: Any, n: int, dtype: torch.dtype) -> Tensor:
+    return torch.as_tensor(values, dtype=dtype).expand(n, *values.shape).clone()
 
 
 def _batches(n: int, batch: int, rng: np.random.Generator) -> list[Tensor]:

@@ -190,7 +190,7 @@ def fit(rule: str, make: Callable[[Any], TPSequential], task: Task, setting: Set
     index = checks.integer("index", index, low=0)
     runs = []
     for pair in setting.grid(rule):
-        model = _prepared(rule, make(setting.local_loss_of(rule)), task.n_classes)
+        model = _prepared(rule, make(setting.local_loss_of(rule)), task.n_classes).to(task.X.dtype)
         runs.append(_run(rule, model, task, setting, stream("batches", index), pair))
     return Outcome(rule, setting, *np.array(runs).transpose(2, 1, 0))
 
@@ -207,6 +207,7 @@ def _run(rule: str, model: TPSequential, task: Task, setting: Setting, order: np
     """Accuracy on choosing and on test rows, at the start and after each epoch; zeros after divergence."""
     lr, scale = pair
     if rule == "frozen":
+        lr = lr * scale
         with torch.no_grad():
             X, V, T = (model._body(x) for x in (task.X, task.X_valid, task.X_test))
         task, model = Task(X, task.y, V, task.y_valid, T, task.y_test), TPSequential([], model.head)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import lib.data
-from lib.backprop_free.tpsgd.blocks import TPRecurrent, TPSequential
+from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential
 from lib.backprop_free.tpsgd.measure import PeakBytes, compare_gradients, peak_bytes
 from lib.backprop_free.tpsgd.rules import read_code
 from lib.backprop_free.tpsgd.study.dense import Trained, train
@@ -22,31 +22,31 @@ from lib.backprop_free.tpsgd.study.sequences import train_recurrent
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, draw_task
 from lib.backprop_free.tpsgd.targets import LocalTarget
 
-Rows = tuple[int, int, int]  # n, n_valid, n_test of `draw_task`
+Rows = Mapping[str, Any]  # n, n_valid, n_test and bits of `draw_task`
 
 
 def depths(stream: Stream, index: int, name: str, rows: Rows, setting: Setting, counts: Sequence[int]) -> dict[int, dict]:
     """All rules at several numbers of hidden layers: depth -> rule -> Trained; one draw of rows for all."""
-    task = draw_task(name, stream("rows " + name, index), *rows, side=14)
+    task = draw_task(name, stream("rows " + name, index), **rows, side=14)
     return {k: {rule: train(rule, task, deeper(setting, k), stream, index) for rule in RULES} for k in counts}
 
 
 def losses(stream: Stream, index: int, rows: Rows, setting: Setting, names: Sequence[str]) -> dict[str, Trained]:
     """tpSGD with several local losses, on the rows of `depths`."""
-    task = draw_task("mnist", stream("rows mnist", index), *rows, side=14)
+    task = draw_task("mnist", stream("rows mnist", index), **rows, side=14)
     return {loss: train("tpSGD", task, replace(setting, loss=loss), stream, index) for loss in names}
 
 
 def laws(stream: Stream, index: int, rows: Rows, setting: Setting, names: Sequence[str]) -> dict[str, Trained]:
     """tpSGD with projections of several laws, on the rows of `depths`."""
-    task = draw_task("mnist", stream("rows mnist", index), *rows, side=14)
+    task = draw_task("mnist", stream("rows mnist", index), **rows, side=14)
     return {law: train("tpSGD", task, replace(setting, law=law), stream, index) for law in names}
 
 
 def convolutions(stream: Stream, index: int, layers: Sequence[tuple[int, int, int, int]], rows: Rows, setting: Setting,
                  rules: Sequence[str]) -> dict[str, Outcome]:  # fmt: skip
     """Several rules on a convolutional network; one draw of rows, weights and projections for all."""
-    task = draw_task("mnist", stream("rows conv", index), *rows, side=14).shaped(1, 14, 14)
+    task = draw_task("mnist", stream("rows conv", index), **rows, side=14).shaped(1, 14, 14)
     make = partial(conv_net, layers, stream, index)
     return {rule: fit(rule, lambda loss: make(loss=loss), task, setting, stream, index) for rule in rules}
 
@@ -54,7 +54,7 @@ def convolutions(stream: Stream, index: int, layers: Sequence[tuple[int, int, in
 def rectified(stream: Stream, index: int, layers: Sequence[tuple[int, int, int, int]], rows: Rows,
               setting: Setting) -> dict[str, Outcome]:  # fmt: skip
     """tpSGD on the same convolutional network with ReLU units: normal targets, and their absolute values."""
-    task = draw_task("mnist", stream("rows conv", index), *rows, side=14).shaped(1, 14, 14)
+    task = draw_task("mnist", stream("rows conv", index), **rows, side=14).shaped(1, 14, 14)
     found = {}
     for name, positive in (("normal", False), ("absolute", True)):
         make = partial(conv_net, layers, stream, index, activation="relu", positive=positive)
@@ -65,7 +65,7 @@ def rectified(stream: Stream, index: int, layers: Sequence[tuple[int, int, int, 
 def sequences(stream: Stream, index: int, steps: int, rows: Rows, setting: Setting,
               cases: Mapping[str, tuple[str, str, int]]) -> dict[str, tuple[Outcome, np.ndarray]]:  # fmt: skip
     """Images read in `steps` pieces, top to bottom, by recurrent networks: name -> (rule, time, layers) are the cases."""
-    task = draw_task("mnist", stream("rows sequences", index), *rows).shaped(steps, 784 // steps)
+    task = draw_task("mnist", stream("rows sequences", index), **rows).shaped(steps, 784 // steps)
     return {
         name: train_recurrent(rule, task, deeper(setting, n_layers), stream, index, time)  # type: ignore[arg-type]
         for name, (rule, time, n_layers) in cases.items()
@@ -74,7 +74,7 @@ def sequences(stream: Stream, index: int, steps: int, rows: Rows, setting: Setti
 
 def adaptation(stream: Stream, index: int, start: Trained, change: str, rows: Rows, setting: Setting) -> dict[str, float]:
     """Test accuracy on changed images: as it is, and after training parts of it on a few labeled changed images."""
-    task = draw_task("mnist", stream("rows changed", index), *rows, side=14, change=change)
+    task = draw_task("mnist", stream("rows changed", index), **rows, side=14, change=change)
     setting, last = replace(setting, widths=start.setting.widths), len(start.weights) - 1
     ways: dict[str, tuple[str, list[int] | None]] = {
         "head only": ("BP", [last]),
@@ -104,8 +104,8 @@ def angles(stream: Stream, rows: Rows, depth: int, marks: Sequence[int], lr: flo
         ``"gradients"``, shape (marks, depth): cosine with backpropagation's gradient for each hidden layer; ``"head"``, shape
         (marks,): cosine between the head's weights and the last layer's patterns.
     """
-    task = draw_task("mnist", stream("rows angles"), *rows, side=14)
-    model = TPSequential.dense([196, *[64] * depth, 10], seed=stream("angles"))
+    task = draw_task("mnist", stream("rows angles"), **{**rows, "bits": 64}, side=14)
+    model = TPSequential.dense([196, *[64] * depth, 10], seed=stream("angles")).double()
     last: Any = model
     nn.init.zeros_(last.head.weight)
     optimizers = model.optimizers(torch.optim.SGD, lr, hidden_scale, momentum=0.9)
@@ -130,8 +130,8 @@ def three_digits(stream: Stream, marks: Sequence[int]) -> dict[str, Any]:
     """
     X, y = lib.data.digits()
     X, y = X[y < 3] / 8 - 1, y[y < 3]
-    x, labels = torch.tensor(X, dtype=torch.float32), torch.tensor(y)
-    model = TPSequential.dense([64, 2, 2, 3], seed=stream("three"))
+    x, labels = torch.tensor(X, dtype=torch.float64), torch.tensor(y)
+    model = TPSequential.dense([64, 2, 2, 3], seed=stream("three")).double()
     turns = (0.3, 1.6)  # 120 degrees apart, within reach of tanh: chosen for the picture
     for block, turn in zip(list[Any](model.blocks), turns, strict=True):
         angle = turn + 2 * np.pi / 3 * torch.arange(3)
@@ -183,3 +183,41 @@ def example(kind: str, depth: int, stream: Stream, layers: Sequence[tuple[int, i
 def memory(steps: Mapping[str, Callable[[], Any]]) -> dict[str, PeakBytes]:
     """Peak memory of each step."""
     return {name: peak_bytes(step) for name, step in steps.items()}
+
+
+def frozen(stream: Stream, index: int, rows: Rows, setting: Setting) -> Trained:
+    """Frozen layers on the rows of `losses`."""
+    return train("frozen", draw_task("mnist", stream("rows mnist", index), **rows, side=14), setting, stream, index)
+
+
+class _HalfFree(nn.Module):
+    """A dense tanh block whose second half of units stays at random weights."""
+
+    def __init__(self, block: TPBlock, n_in: int, stream: Stream, index: int) -> None:
+        super().__init__()
+        self.block, self.free = block, linear(n_in, block.target.shape[0], stream("free units", index))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.block(x), torch.tanh(self.free(x)).detach()], dim=1)
+
+    def local_loss(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, loss = self.block.local_loss(x, labels)
+        return torch.cat([y, torch.tanh(self.free(x)).detach()], dim=1), loss
+
+
+def half_free(task: Task, setting: Setting, stream: Stream, n_layers: int) -> dict[str, float]:
+    """Test accuracy of tpSGD with all units trained, and with half of them free of targets (at the same width)."""
+    K, width = task.n_classes, setting.widths[0]
+
+    def make(loss: Any, free: bool) -> TPSequential:
+        weights, patterns, blocks = stream("weights"), stream("patterns"), []
+        n_in, n = task.X.shape[1], width // 2 if free else width
+        for i in range(n_layers):
+            block = TPBlock(linear(n_in, n, weights), LocalTarget(K, n, seed=patterns), loss=loss)
+            blocks.append(_HalfFree(block, n_in, stream, i) if free else block)
+            n_in = width
+        return TPSequential(blocks, linear(width, K, weights))
+
+    grid = replace(setting, lrs=(0.1,), scales={"tpSGD": (0.03, 0.1)})
+    ways = {"all trained": False, "half free": True}
+    return {name: fit("tpSGD", partial(make, free=free), task, grid, stream).accuracy for name, free in ways.items()}

@@ -71,18 +71,18 @@ def train_recurrent(
 
 def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, time: str) -> tuple[Outcome, np.ndarray]:
     K, R, sizes = task.n_classes, len(setting.grid(rule)), [task.X.shape[-1], *setting.widths]
-    rng, patterns = stream("weights", index), stream("patterns", index)
+    rng, patterns, dtype = stream("weights", index), stream("patterns", index), task.X.dtype
     layers: Layers = []
     for n_in, n in pairwise(sizes):
         W_h = 0.95 * np.linalg.qr(rng.normal(size=(n, n)))[0]
-        layers.append([_copies(v, R).requires_grad_() for v in (xavier(n_in, n, rng), W_h, np.zeros(n))])
-    head = [_copies(v, R).requires_grad_() for v in (xavier(sizes[-1], K, rng), np.zeros((1, K)))]
-    P = [torch.tensor(draw_patterns(K, n, setting.law, seed=patterns), dtype=torch.float32) for n in setting.widths]
-    own = [_copies(xavier(n, K, patterns), R).requires_grad_() for n in setting.widths] if rule == "local heads" else []
-    lr, hidden = setting.columns(rule)
+        layers.append([_copies(v, R, dtype).requires_grad_() for v in (xavier(n_in, n, rng), W_h, np.zeros(n))])
+    head = [_copies(v, R, dtype).requires_grad_() for v in (xavier(sizes[-1], K, rng), np.zeros((1, K)))]
+    P = [torch.tensor(draw_patterns(K, n, setting.law, seed=patterns), dtype=dtype) for n in setting.widths]
+    own = [_copies(xavier(n, K, patterns), R, dtype).requires_grad_() for n in setting.widths] if rule == "local heads" else []
+    lr, hidden = (rates.to(dtype) for rates in setting.columns(rule))
     groups = [[*layer, *own[i : i + 1]] for i, layer in enumerate(layers)]
     speeds = [[torch.zeros_like(p) for p in group] for group in [*groups, head]]
-    order, one_hot, scores = stream("batches", index), torch.eye(K), []
+    order, one_hot, scores = stream("batches", index), torch.eye(K, dtype=dtype), []
 
     def judge() -> None:
         with torch.no_grad():

@@ -19,7 +19,7 @@ NAMES = ("mnist", "letter", "digits")
 
 @dataclass(frozen=True)
 class Task:
-    """Inputs (rows, features) as float32 and integer labels: for training, for choosing settings, for judging."""
+    """Inputs (rows, features) and integer labels: for training, for choosing settings, for judging."""
 
     X: torch.Tensor
     y: torch.Tensor
@@ -40,7 +40,7 @@ class Task:
 
 
 def draw_task(
-    name: str, rng: np.random.Generator, n: int, n_valid: int, n_test: int, side: int = 28, change: str = "none"
+    name: str, rng: np.random.Generator, n: int, n_valid: int, n_test: int, side: int = 28, change: str = "none", bits: int = 64
 ) -> Task:
     """Rows drawn without replacement; features are shifted and scaled by the training rows' mean and deviation.
 
@@ -57,10 +57,14 @@ def draw_task(
     change : {"none", "rotated", "inverted"}
         Of MNIST's images: turned by 30 degrees, or black for white. Scaling is that of the unchanged training rows.
 
+    bits : {64, 32}
+        Of the numbers, and so of all networks that are trained on them. With 64, processors that add in another order end
+        at the same accuracies.
+
     Raises
     ------
     ValueError
-        For another name, side or change, or more rows than there are.
+        For another name, side, change or number of bits, or more rows than there are.
     TypeError
         For arguments of another kind.
 
@@ -74,6 +78,7 @@ def draw_task(
     checks.choice("name", name, NAMES)
     checks.choice("side", side, (14, 28))
     checks.choice("change", change, ("none", "rotated", "inverted"))
+    checks.choice("bits", bits, (64, 32))
     n, n_valid, n_test = (checks.integer(k, v, low=1) for k, v in (("n", n), ("n_valid", n_valid), ("n_test", n_test)))
     rng = checks.generator("rng", rng)
     (X, y), (X_test, y_test) = _load(name, rng)
@@ -88,7 +93,7 @@ def draw_task(
         X, X_test = _shown(X, side, change), _shown(X_test, side, change)
     X, X_test = ((x - mean) / np.where(std > 0, std, 1) for x in (X, X_test))
     parts = [X[:n], y[:n], X[n:], y[n:], X_test, y_test]
-    return Task(*(_tensor(part) for part in parts))
+    return Task(*(_tensor(part, torch.float64 if bits == 64 else torch.float32) for part in parts))
 
 
 def _load(name: str, rng: np.random.Generator) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -111,9 +116,8 @@ def _shown(images: np.ndarray, side: int, change: str) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
-def _tensor(part: Any) -> torch.Tensor:
-    whole = part.dtype.kind in "iu"
-    return torch.tensor(np.asarray(part), dtype=torch.long if whole else torch.float32)
+def _tensor(part: Any, dtype: torch.dtype) -> torch.Tensor:
+    return torch.tensor(np.asarray(part), dtype=torch.long if part.dtype.kind in "iu" else dtype)
 
 
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
