@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from .dense import Trained, train
-from .grid import RULES, SCALES, Outcome, Setting, deeper
+from .grid import HIDDEN, RULES, Outcome, Setting, deeper
 from .modules import DEEP, SHALLOW, LocalHead, conv_net, convolution, fit, linear
 from .sequences import train_recurrent
 from .tasks import Task, accuracy, draw_task
 
 __all__ = [
     "DEEP",
+    "HIDDEN",
     "RULES",
-    "SCALES",
     "SHALLOW",
     "LocalHead",
     "Outcome",

@@ -17,14 +17,13 @@ from lib.backprop_free.tpsgd.targets import LAWS
 #: Backpropagation; direct feedback alignment (the output's error through a fixed random matrix); direct random target
 #: projection (the labels through it); tpSGD; a trained linear classifier for each layer; hidden layers that stay as they began.
 RULES = ("BP", "DFA", "DRTP", "tpSGD", "local heads", "frozen")
-#: Factors of the learning rate for hidden layers: three for each rule, where its optima were seen in trials on other draws.
-SCALES: dict[str, tuple[float, ...]] = {
-    "BP": (1.0, 3.0, 10.0),
-    "local heads": (1.0, 3.0, 10.0),
-    "DFA": (0.1, 0.3, 1.0),
-    "DRTP": (0.1, 0.3, 1.0),
-    "tpSGD": (0.03, 0.1, 0.3),
-    "frozen": (1.0, 3.0, 10.0),  # of the head's rate, the only one there is
+#: Learning rates of hidden layers: four for each rule, around its optima in trials on other draws.
+HIDDEN: dict[str, tuple[float, ...]] = {
+    "BP": (0.02, 0.06, 0.2, 0.6),
+    "local heads": (0.02, 0.06, 0.2, 0.6),
+    "DFA": (0.003, 0.01, 0.03, 0.1),
+    "DRTP": (0.003, 0.01, 0.03, 0.1),
+    "tpSGD": (0.003, 0.01, 0.03, 0.1),
 }
 
 
@@ -39,8 +38,10 @@ class Setting:
     epochs, batch : int
     lrs : tuple of float
         Learning rates of the head.
-    scales : mapping
-        Rule -> factors of the learning rate for hidden layers; for frozen layers, of the head's.
+    hidden : mapping
+        Rule -> learning rates of hidden layers.
+    frozen : tuple of float
+        Learning rates of the head on frozen layers, which have no other setting.
     momentum : float
     activation, loss, law : str
         Of all hidden layers; `loss` and `law` are tpSGD's (the law of projections also DFA's and DRTP's).
@@ -50,8 +51,9 @@ class Setting:
 
     widths: tuple[int, ...] = (64,)
     epochs: int = 4
-    lrs: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
-    scales: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(SCALES))
+    lrs: tuple[float, ...] = (0.01, 0.04, 0.16)
+    hidden: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(HIDDEN))
+    frozen: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
     batch: int = 32
     momentum: float = 0.9
     activation: str = "tanh"
@@ -64,7 +66,7 @@ class Setting:
             checks.integer(name, getattr(self, name), low=least)
         for width in self.widths:
             checks.integer("widths", width, low=1)
-        for name, values in (("lrs", self.lrs), *(("scales", v) for v in self.scales.values())):
+        for name, values in (("lrs", self.lrs), ("frozen", self.frozen), *(("hidden", v) for v in self.hidden.values())):
             checks.array(name, values, ndim=1, above=0)
         checks.number("momentum", self.momentum, low=0, below=1)
         checks.number("clip", self.clip, above=0, inf=True)
@@ -72,18 +74,18 @@ class Setting:
         checks.choice("law", self.law, LAWS)
         check_loss(self.loss)
 
-    def scales_of(self, rule: str) -> tuple[float, ...]:
-        """The factors that a rule tries."""
-        return tuple(self.scales[rule])
+    def sides(self, rule: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The learning rates of the head and of hidden layers that a rule tries."""
+        return (self.frozen, (0.0,)) if rule == "frozen" else (tuple(self.lrs), tuple(self.hidden[rule]))
 
     def grid(self, rule: str) -> list[tuple[float, float]]:
-        """All pairs of a learning rate and a factor that a rule tries."""
-        return list(product(self.lrs, self.scales_of(rule)))
+        """All pairs of the two that a rule tries."""
+        return list(product(*self.sides(rule)))
 
     def columns(self, rule: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Learning rates of the head and of hidden layers for all pairs, shape (pairs, 1, 1)."""
-        lr, scale = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in zip(*self.grid(rule), strict=True))
-        return (lr * scale if rule == "frozen" else lr), lr * scale
+        lr, hidden = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in zip(*self.grid(rule), strict=True))
+        return lr, hidden
 
     def local_loss_of(self, rule: str) -> Any:
         """tpSGD's loss; the linear one for DRTP, and for DFA, which has errors in the place of labels."""
@@ -116,16 +118,13 @@ class Outcome:
 
     @property
     def chosen(self) -> tuple[float, float]:
-        """Learning rate and factor of the chosen pair."""
+        """Learning rates of the head and of hidden layers of the chosen pair."""
         return self.setting.grid(self.rule)[self.best]
 
     @property
     def at_edge(self) -> bool:
-        """Whether the chosen learning rate or factor (frozen layers: their product) is the first or last of three or more."""
-        if self.rule == "frozen":
-            rates = [lr * scale for lr, scale in self.setting.grid(self.rule)]
-            return self.chosen[0] * self.chosen[1] in (min(rates), max(rates))
-        sides = zip(self.chosen, (self.setting.lrs, self.setting.scales_of(self.rule)), strict=True)
+        """Whether one of the chosen rates is the first or last of three or more."""
+        sides = zip(self.chosen, self.setting.sides(self.rule), strict=True)
         return any(len(values) > 2 and value in (min(values), max(values)) for value, values in sides)
 
 

@@ -178,7 +178,7 @@ def fit(rule: str, make: Callable[[Any], TPSequential], task: Task, setting: Set
     >>> stream = lambda *axes: np.random.default_rng(0)
     >>> task = study.draw_task("digits", stream(), n=200, n_valid=100, n_test=200).shaped(1, 8, 8)
     >>> make = lambda loss: study.conv_net([(4, 3, 1, 2)], stream, loss=loss, side=8)
-    >>> setting = study.Setting(epochs=3, lrs=(0.1,), scales={"tpSGD": (0.3,)})
+    >>> setting = study.Setting(epochs=3, lrs=(0.1,), hidden={"tpSGD": (0.03,)})
     >>> study.fit("tpSGD", make, task, setting, stream).accuracy > 0.3
     True
     """
@@ -205,13 +205,12 @@ def _prepared(rule: str, model: TPSequential, n_classes: int) -> TPSequential:
 def _run(rule: str, model: TPSequential, task: Task, setting: Setting, order: np.random.Generator,
          pair: tuple[float, float]) -> list[list[float]]:  # fmt: skip
     """Accuracy on choosing and on test rows, at the start and after each epoch; zeros after divergence."""
-    lr, scale = pair
+    lr, hidden = pair
     if rule == "frozen":
-        lr = lr * scale
         with torch.no_grad():
             X, V, T = (model._body(x) for x in (task.X, task.X_valid, task.X_test))
         task, model = Task(X, task.y, V, task.y_valid, T, task.y_test), TPSequential([], model.head)
-    optimizers = model.optimizers(torch.optim.SGD, lr, scale, momentum=setting.momentum)
+    optimizers = model.optimizers(torch.optim.SGD, lr, hidden / lr, momentum=setting.momentum)
     groups = [{"params": o.param_groups[0]["params"], "lr": o.param_groups[0]["lr"]} for o in optimizers]
     whole = torch.optim.SGD(groups, lr=lr, momentum=setting.momentum)
     scores = [_judge(model, task)]

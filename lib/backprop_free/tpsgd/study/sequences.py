@@ -57,7 +57,7 @@ def train_recurrent(
     >>> from lib.backprop_free.tpsgd import study
     >>> stream = lambda *axes: np.random.default_rng(0)
     >>> task = study.draw_task("digits", stream(), n=200, n_valid=100, n_test=200).shaped(8, 8)
-    >>> setting = study.Setting(epochs=3, lrs=(0.1,), scales={"tpSGD": (1.0,)}, clip=1.0)
+    >>> setting = study.Setting(epochs=3, lrs=(0.1,), hidden={"tpSGD": (0.1,)}, clip=1.0)
     >>> study.train_recurrent("tpSGD", task, setting, stream)[1].shape
     (8,)
     """
