@@ -123,9 +123,12 @@ class Outcome:
 
     @property
     def at_edge(self) -> bool:
-        """Whether one of the chosen rates is the first or last of three or more."""
-        sides = zip(self.chosen, self.setting.sides(self.rule), strict=True)
-        return any(len(values) > 2 and value in (min(values), max(values)) for value, values in sides)
+        """Whether pairs at an end of a side (of three or more) are better than all inside, by over 0.01 on the choosing rows."""
+        sides = [side if len(side) > 2 else () for side in self.setting.sides(self.rule)]
+        ends = [{min(side), max(side)} if side else set() for side in sides]
+        inside = [not any(x in end for x, end in zip(p, ends, strict=True)) for p in self.setting.grid(self.rule)]
+        last = self.valid[-1]
+        return bool(last.max() - last[np.array(inside)].max() > 0.01)
 
 
 def deeper(setting: Setting, depth: int) -> Setting:

@@ -184,7 +184,7 @@ def example(kind: str, depth: int, stream: Stream, layers: Sequence[tuple[int, i
 
 
 def memory(steps: Mapping[str, Callable[[], Any]]) -> dict[str, PeakBytes]:
-    """Peak memory of each step."""
+    """Peak memory of each of several training steps, by name, as `peak_bytes` counts it."""
     return {name: peak_bytes(step) for name, step in steps.items()}
 
 
