@@ -123,7 +123,7 @@ class Outcome:
 
     @property
     def at_edge(self) -> bool:
-        """Whether pairs at an end of a side (of three or more) are better than all inside, by over 0.01 on the choosing rows."""
+        """Whether pairs at an end of a side (of three or more) beat all inside by over 0.01 on the choosing rows."""
         sides = [side if len(side) > 2 else () for side in self.setting.sides(self.rule)]
         ends = [{min(side), max(side)} if side else set() for side in sides]
         inside = [not any(x in end for x, end in zip(p, ends, strict=True)) for p in self.setting.grid(self.rule)]
