@@ -192,12 +192,15 @@ def _slider(pictures: list[str], labels: list[str], first: int, width: int) -> s
 
 
 def _fewer_colors(png: bytes, n: int) -> bytes:
-    """The same picture with a palette of `n` colors: half of the bytes, or less."""
-    from PIL import Image
+    """The same picture with `n` colors: half of the bytes, or less. Those of the palette stay, however few pixels have them."""
+    from PIL import Image, ImageColor
 
-    smaller = io.BytesIO()
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(n, dither=Image.Dither.NONE)
-    image.save(smaller, "png", optimize=True)
+    own = [channel for color in PALETTE.values() for channel in ImageColor.getrgb(color)]
+    image, smaller = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
+    others = image.quantize(n - len(PALETTE), dither=Image.Dither.NONE).getpalette() or []
+    colors = Image.new("P", (1, 1))
+    colors.putpalette(own + others)
+    image.quantize(palette=colors, dither=Image.Dither.NONE).save(smaller, "png", optimize=True)
     return smaller.getvalue()
 
 
