@@ -125,7 +125,7 @@ def test_frames_keep_the_colors_of_the_palette(shown):
     (bundle, _), _ = shown
     picture = base64.b64decode(re.search(r"base64,([^\"]+)", bundle["text/html"]).group(1))
     kept = {color for _, color in Image.open(io.BytesIO(picture)).convert("RGB").getcolors(10**6)}
-    assert {ImageColor.getrgb(color) for color in figures.PALETTE.values()} <= kept
+    assert {ImageColor.getrgb(color) for color in ("white", *figures.PALETTE.values())} <= kept
     assert len(kept) <= 64
 
 
