@@ -58,7 +58,7 @@ class Estimate:
             return f"{show(self.value)} (n = {self.n}, too few for an interval)"
         # As many decimals as two digits of the interval's width need: what decides a rule can be seen.
         decimals = min(max(0, 1 - math.floor(math.log10(self.high - self.low))), 9)
-        value, low, high = (f"{x:,.{decimals}f}" for x in (self.value, self.low, self.high))
+        value, low, high = (f"{x:z,.{decimals}f}" for x in (self.value, self.low, self.high))
         return f"{value} ({low} to {high}, n = {self.n})"
 
     def __format__(self, spec: str) -> str:

@@ -129,7 +129,7 @@ def _tunable(task: LinearTask, size: int | None, m: float) -> dict[str, Callable
     }
 
 
-def gradients_to(task: LinearTask, order: Sequence[Any], rule: Rule, level: float = 1e-3, every: int = 2) -> int:
+def gradients_to(task: LinearTask, order: Sequence[Any], rule: Rule, level: float = 1e-3, every: int = 1) -> int:
     """Expensive gradients until the mean loss over all rows is at most `level`; the length of the order where it never is.
 
     Parameters
@@ -147,7 +147,7 @@ def gradients_to(task: LinearTask, order: Sequence[Any], rule: Rule, level: floa
     >>> from lib.gradient.target_surrogates import study
     >>> task = study.linear_task("spambase", rows=200)
     >>> study.gradients_to(task, study.batch_order(200, None, 9, seed=0), study.sso_rule(), level=0.5)
-    2
+    1
     """
     level, every, theta = checks.positive("level", level), checks.integer("every", every, low=1), task.start
     with np.errstate(over="ignore", invalid="ignore"):
