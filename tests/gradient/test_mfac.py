@@ -304,3 +304,23 @@ def test_blocks_of_one_weight_follow_the_recursion(scale):
         torch.testing.assert_close(inverse.V[i, :, 0], V[:, 0], rtol=1e-6, atol=0)
         torch.testing.assert_close(inverse.q[i], q, rtol=1e-6, atol=0)
     torch.testing.assert_close(inverse.diag(), 1 / (1e-5 + (G**2).mean(0)), rtol=1e-6, atol=0)
+
+
+def test_products_that_overflow_are_refused():
+    big = torch.full((2, 2), 1e20)
+    for call in (rank_one_vectors, StaticFisherInverse, lambda G: StaticFisherInverse(G, block_size=1)):
+        with pytest.raises(FloatingPointError, match="overflow"):
+            call(big)
+    window = DynamicFisherInverse(2, 2, damp=1e-40)
+    with pytest.raises(FloatingPointError, match="overflow"):
+        window.update_mul([1e-25, 0.0])
+    assert window.n_updates == 0
+    assert not window.S.any()
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+def test_a_damping_that_is_set_later_is_checked_too(bad):
+    window = DynamicFisherInverse(2, 2)
+    with pytest.raises(ValueError, match="damp"):
+        window.damp = bad
+    assert window.damp == 1e-5

@@ -317,3 +317,65 @@ def test_sparse_refuses_a_network_of_zeros():
     w.sum().backward()
     with pytest.raises(ValueError, match="sparse"):
         optimizer.step()
+
+
+def test_complex_parameters_are_refused():
+    with pytest.raises(TypeError, match="real parameters"):
+        MFAC([torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))])
+
+
+def test_a_refused_first_step_leaves_no_window():
+    params, closure = bowl()
+    optimizer = make(params[:1])
+    closure()
+    params[0].grad[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="step 1"):
+        optimizer.step()
+    assert optimizer.window is None
+    optimizer.add_param_group({"params": params[1:]})
+    optimizer.step(closure)
+    assert optimizer.window.d == 7
+
+
+def test_a_step_that_overflows_is_refused_and_changes_nothing():
+    w = torch.nn.Parameter(torch.ones(2))
+    optimizer = MFAC([w], ngrads=2, damp=1e-40)
+    w.grad = torch.tensor([1e-25, 0.0])
+    with pytest.raises(FloatingPointError, match="damp"):
+        optimizer.step()
+    assert torch.equal(w, torch.ones(2))
+    assert optimizer.window.n_updates == 0
+
+
+def test_a_closure_may_return_nothing():
+    params, closure = bowl()
+    assert make(params).step(lambda: closure() and None) is None
+    assert not torch.equal(params[0], bowl()[0][0])
+
+
+def test_a_state_that_is_refused_leaves_the_settings():
+    params, closure = bowl()
+    optimizer = make(params)
+    optimizer.step(closure)
+    other = MFAC([torch.nn.Parameter(torch.ones(3))], lr=0.7, ngrads=5)
+    with pytest.raises(ValueError, match="7 parameters"):
+        other.load_state_dict(optimizer.state_dict())
+    assert (other.param_groups[0]["lr"], other.param_groups[0]["ngrads"]) == (0.7, 5)
+
+
+def test_a_copy_of_the_keeper_keeps_its_own_weights():
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    keep = KeepPruned(optimizer, [w], [torch.tensor([True, False, True])])
+    for again in (copy.deepcopy((w, optimizer, keep)), pickle.loads(pickle.dumps((w, optimizer, keep)))):
+        other, other_optimizer, other_keep = again
+        other.grad = torch.ones(3)
+        other_optimizer.step()
+        assert other.tolist() == pytest.approx([0.9, 0.0, 0.9])
+        other_keep.remove()
+        other_optimizer.step()
+        assert copy.deepcopy(other_keep)._handle is None
+        assert other[1] != 0
+    assert torch.equal(w, torch.tensor([1.0, 0.0, 1.0]))
+    with pytest.raises(ValueError, match="masks"):
+        KeepPruned(optimizer, [w], [[True, False, True]])

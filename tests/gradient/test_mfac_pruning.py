@@ -310,3 +310,25 @@ def test_schedule_prunes_and_lowers_the_rate_before():
     assert [schedule.lr(e) for e in range(8)] == [0.005, 0.005, 0.0005, 0.005, 0.005, 0.0005, 0.005, 0.005]
     assert schedule.n_epochs == 6
     assert PruneSchedule((0.5,), every=1).lr(0) == 0.005
+
+
+def test_wider_gradients_give_their_digits_to_narrow_weights():
+    G = 10 * torch.randn(20, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with pytest.raises(FloatingPointError, match="float64"):
+        obs_step(torch.ones(8), G.float(), 2, block_size=None)
+    for mine, wide in zip(obs_step(torch.ones(8), G, 2, block_size=None), obs_step(torch.ones(8).double(), G, 2), strict=True):
+        assert torch.equal(mine, wide)
+
+
+def test_masks_of_the_wanted_sparsity_are_applied():
+    model = torch.nn.Linear(4, 1)
+    mask, before = torch.tensor([[True, True, False, False]]), model.weight.detach().clone()
+    assert obs_prune(model, lambda: torch.ones(2, 4), 0.5, masks=[mask]).sparsity == 0.5
+    assert torch.equal(model.weight, before * mask)
+
+
+def test_frozen_weights_are_refused_by_name():
+    model = torch.nn.Linear(3, 1)
+    model.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="params must require gradients"):
+        collect_gradients(model, torch.nn.functional.mse_loss, [(torch.ones(2, 3), torch.ones(2, 1))])

@@ -337,3 +337,34 @@ def test_large_targets_do_not_overflow():
 def test_bad_input_is_named(call, named):
     with pytest.raises((ValueError, TypeError), match=named):
         call()
+
+
+def test_a_value_of_minus_infinity_is_no_descent():
+    assert ts.armijo(lambda a: -math.inf if a > 1 else (1 - a) ** 2, 1.0, 2.0, 4.0, 0.5, 0.5) == (1.0, 3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_give_no_finite_value(bad):
+    fine, broken = np.array([0.0, 1.0]), np.array([bad, 1.0])
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(TargetSurrogate(1.0).value(broken, fine, fine))
+
+
+def test_steps_that_would_enlarge_the_targets_are_refused():
+    f, z = np.ones(2), np.zeros(2)
+    with pytest.raises(ValueError, match="broadcast"):
+        TargetSurrogate(np.ones((3, 2))).value(f, z, z)
+    wide = np.ones((2, 3))
+    assert TargetSurrogate(np.array([[1.0], [2.0]])).value(wide, 0 * wide, 0 * wide) == pytest.approx(1.125)
+
+
+@pytest.mark.parametrize("of", [lambda z: np.array(z, np.float16), lambda z: torch.tensor(z, dtype=torch.float16), list])
+def test_the_search_in_target_space_takes_half_precision_and_lists(of):
+    z = of([300.0, 2.0])  # the square of the first is above what half precision holds
+
+    def loss(new):
+        return (np.asarray(new, dtype=float) ** 2).mean() / 2
+
+    assert ts.target_armijo(loss, z, z, eta=2.0, c=0.25, beta=0.5) == (1.0, 2)
+    with pytest.raises(ValueError, match="z must have examples"):
+        ts.target_armijo(loss, 1.0, 1.0)

@@ -311,3 +311,36 @@ def test_a_bad_step_of_a_function_is_named():
     sso = SSO(model.parameters(), eta_schedule=lambda t, z, g: -1.0)
     with pytest.raises(ValueError, match="eta"):
         sso.step(closure_of(model, X, y))
+
+
+def test_a_function_that_returns_no_step_is_named():
+    X, y = data()
+    model = network()
+    sso = SSO(model.parameters(), eta_schedule=lambda t, z, g: None)
+    with pytest.raises(TypeError, match="eta_schedule"):
+        sso.step(closure_of(model, X, y))
+    assert sso.expensive_calls == 0
+
+
+def test_an_inner_step_to_a_surrogate_that_overflows_is_refused():
+    w = torch.nn.Parameter(torch.ones(1))
+    sso = SSO([w], m=1, inner=partial(torch.optim.SGD, lr=1e38))
+    with pytest.raises(ValueError, match="too long"):
+        sso.step(lambda: (lambda: w * torch.ones(2), lambda z: (z**2).mean() / 2))
+    assert w.item() == 1
+
+
+def test_where_no_target_step_is_found_the_surrogate_is_the_loss():
+    X, y = data()
+    w = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    sso = SSO([w], eta=1.0, eta_schedule="armijo", max_trials=3, alpha=0.1, m=1)
+    sso.step(lambda: (lambda: X @ w, lambda z: logistic(z, y)))
+    worse = iter(range(100))
+    sso.step(lambda: (lambda: X @ w, lambda z: logistic(z, y) + next(worse)))
+    assert sso.failures == 1
+    assert sso.surrogate_value == pytest.approx(float(logistic(X @ w.detach(), y)))
+
+
+def test_complex_parameters_are_refused():
+    with pytest.raises(TypeError, match="real parameters"):
+        SSO([torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))])

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lib import checks
-from lib.backprop_free.gbnn.boosting import Settings, boost
+from lib.backprop_free.gbnn.boosting import Settings, StepRule, boost
 from lib.backprop_free.gbnn.losses import CURVATURES, _initial_score, _mean_loss
 from lib.backprop_free.gbnn.network import Network, Step, _assemble, to_torch
 from lib.backprop_free.gbnn.pieces import ACTIVATIONS
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     import torch
 
 Floats = npt.NDArray[np.float64]
+
+
+def _checked_rule(rule: StepRule) -> StepRule:
+    """The same rule, whose answer must be a finite number."""
+    return lambda y, F, h: checks.number("what newton returns", rule(y, F, h))
 
 
 class _GBNN(BaseEstimator):
@@ -40,8 +45,7 @@ class _GBNN(BaseEstimator):
         if int(subsample * len(X)) < 2:
             raise ValueError(f"subsample must leave 2 rows or more, got {subsample:g} of n_samples = {len(X)}")
         newton = getattr(self, "newton", "none")
-        if not callable(newton):
-            checks.choice("newton", newton, CURVATURES)
+        newton = _checked_rule(newton) if callable(newton) else checks.choice("newton", newton, CURVATURES)
         checks.boolean("warm_start", self.warm_start)
         settings = Settings(
             self._loss,
@@ -71,17 +75,19 @@ class _GBNN(BaseEstimator):
         """The loop, from the start or from where a warm start left it."""
         settings, n_steps = self._settings(X, scale)
         if not self._resumes():
-            self.entropy_ = settings.entropy
+            self.entropy_, self.activation_ = settings.entropy, settings.activation
             self.steps_: list[Step] = []
             self.intercept_ = _initial_score(y, self._loss)
             self.train_losses_ = np.array([_mean_loss(y, self._constant(len(y), y.shape), self._loss)])
+        elif settings.activation != self.activation_:
+            raise ValueError(f"activation must not change with warm_start: trained units are {self.activation_!r}")
         elif self.steps_ and self.steps_[0].piece.W.shape[1] != settings.units_per_step:
             raise ValueError("units_per_step must not change with warm_start")
         elif n_steps < len(self.steps_):
             raise ValueError(f"n_units must not shrink with warm_start: {len(self.steps_)} steps are trained; use truncate")
         F, losses = self._constant(len(y), y.shape), []
         for piece, rate in self.steps_:
-            F = F + rate * piece(X, self.activation).reshape(y.shape)
+            F = F + rate * piece(X, self.activation_).reshape(y.shape)
         for step, F in boost(X, y, F, settings, range(len(self.steps_), n_steps)):  # noqa: B020 - F moves on
             self.steps_.append(step)
             losses.append(_mean_loss(y, F, self._loss))
@@ -125,7 +131,7 @@ class _GBNN(BaseEstimator):
         data: Floats = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
         F = self._constant(len(data))
         for piece, rate in self.steps_:
-            F = F + rate * piece(data, self.activation)  # (1)
+            F = F + rate * piece(data, self.activation_)  # (1)
             yield F
 
     def _scores(self, X: npt.ArrayLike) -> Floats:
@@ -134,7 +140,7 @@ class _GBNN(BaseEstimator):
         data = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
         if not self.steps_:
             return self._constant(len(data))
-        return _assemble(self.intercept_, self.steps_, "squared")(data, self.activation)
+        return _assemble(self.intercept_, self.steps_, "squared")(data, self.activation_)
 
     def to_mlp(self, n_units: int | None = None) -> Network:
         """The first `n_units` hidden units (default all) as one network ``(W1, b1, W2, b2)``: equation (7).
@@ -149,7 +155,7 @@ class _GBNN(BaseEstimator):
 
     def to_torch(self, n_units: int | None = None, dtype: torch.dtype | None = None) -> torch.nn.Sequential:
         """As `to_mlp`, a torch module; its weights are float32 unless `dtype` says otherwise."""
-        return to_torch(self.to_mlp(n_units), self.activation, dtype)
+        return to_torch(self.to_mlp(n_units), self.activation_, dtype)
 
     def truncate(self, n_units: int) -> Any:
         """A fitted copy that keeps the first `n_units` hidden units; steps that do not fit in whole are left out."""

@@ -43,15 +43,18 @@ class GBNNClassifier(ClassifierMixin, _GBNN):
     activation : {"logistic", "tanh", "relu", "identity"}, default="logistic" (authors: "logistic")
     newton : {"diagonal", "exact", "none"} or callable, default="diagonal" (authors: "diagonal")
         How a piece's factor is found, see `newton_step`; or a function ``(y, F, h) -> rho``, with `y` and scores `F` coded as
-        in `mean_loss`, that is handed copies.
+        in `mean_loss`, that is handed copies; training ends where it returns 0.
     warm_start : bool, default=False
-        ``fit`` adds units to those that are there, up to `n_units`, as if it had never stopped; X and y must be the same.
+        ``fit`` adds units to those that are there, up to `n_units`, as if it had never stopped; X, y and `activation` must be
+        the same.
     random_state : int, Generator, SeedSequence, RandomState or None
         Initial weights and drawn rows; step t has a stream of its own.
 
     Attributes
     ----------
     classes_ : array, shape (n_classes,)
+    activation_ : str
+        That of the trained units.
     intercept_ : float or array, shape (n_classes,)
         F_0; a number for two classes.
     steps_ : list of (piece, rate)
@@ -67,7 +70,8 @@ class GBNNClassifier(ClassifierMixin, _GBNN):
     Raises
     ------
     ValueError
-        In `fit`: one class, NaN, parameters out of range, fewer than two drawn rows.
+        In `fit`: one class, NaN, parameters out of range, fewer than two drawn rows, features so large that the loss
+        overflows.
 
     Warns
     -----
@@ -186,13 +190,14 @@ class GBNNRegressor(RegressorMixin, _GBNN):
 
     Attributes
     ----------
-    intercept_, steps_, n_steps_, train_losses_, coefs_, intercepts_, n_iter_, n_features_in_, feature_names_in_
+    activation_, intercept_, steps_, n_steps_, train_losses_, coefs_, intercepts_, n_iter_, n_features_in_, feature_names_in_
         As in `GBNNClassifier`; losses are half the mean squared error, in the unit of y squared.
 
     Raises
     ------
     ValueError
-        In `fit`: NaN, parameters out of range, fewer than two drawn rows, a spread of y that overflows.
+        In `fit`: NaN, parameters out of range, fewer than two drawn rows, a spread of y that over- or underflows, features so
+        large that the loss overflows.
 
     Examples
     --------
@@ -238,8 +243,9 @@ class GBNNRegressor(RegressorMixin, _GBNN):
         y = np.asarray(y, dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             spread = float(y.std()) if checks.boolean("standardize_y", self.standardize_y) else 1.0
-        if not np.isfinite(spread):
-            raise ValueError("y is spread so far that its variance overflows; give it in another unit")
+        if not np.isfinite(spread) or (spread == 0 and np.ptp(y) > 0):
+            how = "far that its variance overflows" if spread else "little that its variance underflows"
+            raise ValueError(f"y is spread so {how}; give it in another unit")
         self._run(np.asarray(X), y, spread or 1.0)
         return self
 

@@ -25,7 +25,10 @@ _MOST_TRIES = 20  # evaluations in one line search
 
 def minimize_lbfgs(fun: Objective, x: Floats, max_iter: int, gtol: float) -> tuple[Floats, int]:
     """Where the search from `x` ends, and its iterations; `fun` gives a value and its gradient."""
-    f, g = fun(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        f, g = fun(x)
+        if not math.isfinite(f + dot(g, g)):
+            raise ValueError("X is so large that the loss or its gradient overflows; give the features in another unit")
     pairs: deque[tuple[Floats, Floats, float]] = deque(maxlen=_MEMORY)
     for k in range(max_iter):
         if np.abs(g).max() <= gtol:

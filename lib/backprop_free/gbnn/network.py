@@ -35,6 +35,7 @@ class Network(NamedTuple):
 
     def __call__(self, X: npt.ArrayLike, activation: str = "logistic") -> Floats:
         """Outputs for X of shape (n, d), shape (n, K)."""
+        checks.choice("activation", activation, ACTIVATIONS)
         return ACTIVATIONS[activation][0](np.asarray(X) @ self.W1 + self.b1) @ self.W2 + self.b2
 
 
@@ -58,7 +59,7 @@ def assemble(intercept: npt.ArrayLike, steps: Sequence[Step], loss: Loss = "squa
     Raises
     ------
     ValueError
-        Without steps, or if `intercept` is not finite.
+        Without steps, or if `intercept` is not finite, or not one number for each output of the pieces.
     TypeError
         If `steps` holds something else.
 
@@ -78,6 +79,9 @@ def assemble(intercept: npt.ArrayLike, steps: Sequence[Step], loss: Loss = "squa
         raise ValueError("steps must hold at least one (piece, rate)")
     if not all(isinstance(step, tuple) and len(step) == 2 and isinstance(step[0], Piece) for step in steps):
         raise TypeError("steps must hold pairs (piece, rate)")
+    outputs = {piece.b.size for piece, _ in steps} | ({constant.size} if constant.ndim else set())
+    if len(outputs) > 1:
+        raise ValueError(f"intercept and steps must have the same outputs, got {' and '.join(map(str, sorted(outputs)))}")
     return _assemble(constant, [Step(piece, checks.number("steps: rate", rate)) for piece, rate in steps], loss)
 
 

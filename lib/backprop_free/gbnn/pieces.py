@@ -40,9 +40,10 @@ class Piece(NamedTuple):
     b: Floats  #: output biases, shape (K,)
     n_iter: int  #: iterations of L-BFGS
 
-    def __call__(self, X: Floats, activation: str = "logistic") -> Floats:
+    def __call__(self, X: npt.ArrayLike, activation: str = "logistic") -> Floats:
         """Outputs, shape (n, K)."""
-        hidden = ACTIVATIONS[activation][0](weighted(self.W, np.ascontiguousarray(X.T)) + self.c[:, None])
+        checks.choice("activation", activation, ACTIVATIONS)
+        hidden = ACTIVATIONS[activation][0](weighted(self.W, np.ascontiguousarray(np.asarray(X).T)) + self.c[:, None])
         return np.ascontiguousarray((weighted(self.A, hidden) + self.b[:, None]).T)
 
 

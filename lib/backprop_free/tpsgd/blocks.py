@@ -34,7 +34,7 @@ class TPBlock(nn.Module):
         As in `local_loss`. For feature maps (channels, height, width) features are the channels, and the loss is the mean over
         locations: else the learning rate would grow with the size of the map.
     after : nn.Module, optional
-        What follows the activation and has no target, such as pooling or ``nn.Flatten()``.
+        What follows the activation and has no target, such as pooling or ``nn.Flatten()``; its parameters are not trained.
 
     Raises
     ------
@@ -87,7 +87,7 @@ class TPBlock(nn.Module):
         if len(t) != len(y):
             raise ValueError(f"labels must be one for each of {len(y)} samples, got {len(t)}")
         a, b = (_full(v).movedim(1, -1) for v in (y, t))  # channels last: one loss per location
-        return self._rest(y.detach()), _local_loss(a, b, self.loss).mean()  # (4)
+        return self._rest(y.detach()).detach(), _local_loss(a, b, self.loss).mean()  # (4)
 
 
 class TPRecurrent(nn.Module):
@@ -145,8 +145,8 @@ class TPRecurrent(nn.Module):
         return self._out(self._states(x, "none"))
 
     def _states(self, x: Tensor, cut: str) -> Tensor:
-        if x.ndim != 3 or x.shape[-1] != len(self.W_x):
-            raise ValueError(f"x must have shape (samples, steps, {len(self.W_x)}), got {tuple(x.shape)}")
+        if x.ndim != 3 or x.shape[-1] != len(self.W_x) or not x.shape[1]:
+            raise ValueError(f"x must have shape (samples, steps, {len(self.W_x)}), steps at least 1, got {tuple(x.shape)}")
         return _recurrent_states(x, self.W_x, self.W_h, self.b, self.activation, cut)
 
     def _out(self, states: Tensor) -> Tensor:
@@ -248,6 +248,8 @@ class TPSequential(nn.Module):
     ) -> list[float]:  # fmt: skip
         """One batch: each layer computes its loss, steps, drops its gradient and hands on its detached output.
 
+        Layers whose parameters are all frozen hand on their output and stay.
+
         Parameters
         ----------
         x : tensor, shape (samples, ...)
@@ -298,7 +300,8 @@ class TPSequential(nn.Module):
     @staticmethod
     def _step(loss: Tensor, optimizer: torch.optim.Optimizer, part: nn.Module, clip: float | None) -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if any(p.requires_grad for p in part.parameters()):
+            loss.backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(part.parameters(), clip)
         optimizer.step()

@@ -104,7 +104,7 @@ def peak_bytes(step: Callable[[], Any]) -> PeakBytes:
 def compare_gradients(model: TPSequential, x: Tensor, labels: Tensor) -> list[float]:
     """Cosine of the angle between each block's local gradient and the gradient that backpropagation would give it.
 
-    Nothing is changed; 0 where one of the two gradients is zero.
+    Parameters, their ``grad`` and buffers stay as they are; 0 where one of the two gradients is zero, or all is frozen.
 
     Parameters
     ----------
@@ -134,15 +134,25 @@ def compare_gradients(model: TPSequential, x: Tensor, labels: Tensor) -> list[fl
     if not isinstance(model, TPSequential):
         raise TypeError(f"model must be a TPSequential, got {checks.shown(model)}")
     checks.tensor("x", x)
-    with torch.enable_grad():
-        output, cosines = x.detach(), []
-        through = model._head_loss(model._body(x.detach()), labels)
-        for block in list[Any](model.blocks):
-            parameters = [p for p in block.parameters() if p.requires_grad]
-            far = torch.autograd.grad(through, parameters, retain_graph=True, allow_unused=True)
-            output, loss = block.local_loss(output, labels)
-            near = torch.autograd.grad(loss, parameters, allow_unused=True)
-            cosines.append(_cosine(near, far))
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # running means move with every forward pass
+    try:
+        with torch.enable_grad():
+            return _cosines(model, x, labels)
+    finally:
+        for buffer, before in buffers:
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)
+
+
+def _cosines(model: TPSequential, x: Tensor, labels: Tensor) -> list[float]:
+    output, cosines = x.detach(), []
+    through = model._head_loss(model._body(x.detach()), labels)
+    for block in list[Any](model.blocks):
+        parameters = [p for p in block.parameters() if p.requires_grad]
+        far = torch.autograd.grad(through, parameters, retain_graph=True, allow_unused=True) if parameters else ()
+        output, loss = block.local_loss(output, labels)
+        near = torch.autograd.grad(loss, parameters, allow_unused=True) if parameters else ()
+        cosines.append(_cosine(near, far))
     return cosines
 
 

@@ -57,7 +57,8 @@ def local_loss(output: Tensor, target: Tensor, loss: Loss = "l2") -> Tensor:
         y and t. Half precision is computed in float32.
     loss : {"l2", "l1", "huber", "linear", "cosine"} or function
         ``|t - y|^2 / 2``; the sum of ``|t - y|``; Huber's loss with threshold 1; ``-<t, y>``, which is direct random target
-        projection (DRTP); one minus the cosine. A function takes output and target and returns shape (...).
+        projection (DRTP); one minus the cosine, which is 0 where a vector is shorter than 1e-8. A function takes output and
+        target and returns shape (...).
 
     Returns
     -------
@@ -300,7 +301,7 @@ def read_code(output: Tensor, patterns: Tensor) -> Tensor:
         )
     gram = patterns @ patterns.T
     factor, failed = torch.linalg.cholesky_ex(gram)
-    smallest = torch.diagonal(factor).square().min() / torch.diagonal(gram).max()
+    smallest = (torch.diagonal(factor).square() / torch.diagonal(gram)).min()  # of each, what the ones before leave over
     if failed or not smallest > 100 * torch.finfo(gram.dtype).eps:
         raise ValueError("patterns must be linearly independent: two classes have one code")
     return torch.cholesky_solve((output @ patterns.T).T, factor).T  # (6)

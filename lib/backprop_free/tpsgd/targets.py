@@ -70,7 +70,7 @@ class LocalTarget(nn.Module):
     shape : int or sequence of int
         Of the layer's output for one sample: features, or (channels, height, width). Every unit has a target of its own.
     law, scale, seed
-        As in `draw_patterns`.
+        As in `draw_patterns`. Layers of one width need different seeds: with the same one they have the same target.
 
     Raises
     ------

@@ -269,7 +269,10 @@ def _conjugate_gradients(H: LinearOperator, metric: Metric, rtol: float, max_ite
         p, rz = z, float(r @ z)
         goal = rtol * rtol * rz
         while rz > goal and products < (10 * len(r) if max_iter is None else max_iter):
-            q = np.asarray(H.matvec(p.copy()), dtype=float).reshape(p.shape) + lam * metric.apply(p)
+            Hp = np.asarray(H.matvec(p.copy()))
+            if Hp.dtype.kind not in "biuf":
+                raise ValueError(f"products with the Hessian must be real numbers, got {checks.shown(Hp)}")
+            q = np.asarray(Hp, dtype=float).reshape(p.shape) + lam * metric.apply(p)
             products += 1
             curvature = float(p @ q)
             if not curvature > 0:  # an indefinite matrix, or NaN

@@ -21,7 +21,11 @@ MESSAGES = {
     "gradient": (0, "the gradient is small: gtol or atol is met"),
     "value": (0, "the value is within ftol of f_star"),
     "max_iter": (1, "max_iter iterations are done"),
-    "precision": (2, "no step passes the test: rounding hides the decrease, or the Hessian or the gradient is wrong"),
+    "precision": (
+        2,
+        "no step passes the test: rounding hides the decrease, gamma0 is far from the unit of x, or the Hessian "
+        "or the gradient is wrong",
+    ),
     "hessian": (3, "the Hessian is not finite where the last step led"),
     "callback": (99, "the callback has asked to stop"),
 }
@@ -66,7 +70,7 @@ def minimize_gns(
     x0 : array_like, shape (n,)
         Start; computed in float64, as in `scipy.optimize.minimize`.
     args : tuple
-        Further arguments of `fun`, `jac`, `hess` and `hessp`.
+        Further arguments of `fun`, `jac`, `hess` and `hessp`; anything else than a tuple is the one argument.
     jac : callable or True
         ``jac(x, *args) -> (n,)``, or True if `fun` returns the value and the gradient.
     hess : callable
@@ -78,7 +82,7 @@ def minimize_gns(
     metric : Metric or array_like, optional
         B, shape (n, n), or its diagonal; default the identity.
     gamma0 : float
-        First gamma (the paper's code: 1).
+        First gamma (the paper's code: 1), in the unit of x: steps start about as long.
     max_iter : int
         Most iterations; 0 evaluates the start only.
     gtol, atol : float
@@ -96,7 +100,7 @@ def minimize_gns(
     tol : float, optional
         What `scipy.optimize.minimize` passes as `tol`: replaces `gtol`.
     bounds, constraints
-        Refused; here because `scipy.optimize.minimize` passes them.
+        Refused where there are any; here because `scipy.optimize.minimize` passes them.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def minimize_gns(
     x = np.atleast_1d(np.array(checks.array("x0", x0, ndim=(0, 1)), dtype=float))
     B, gamma = check_metric(metric, len(x)), checks.positive("gamma0", gamma0)
     goals = _Goals.checked(gtol, tol, atol, f_star, ftol, max_iter)
-    problem = _Problem(fun, jac, hess, hessp, tuple(args), len(x))
+    problem = _Problem(fun, jac, hess, hessp, args if isinstance(args, tuple) else (args,), len(x))
     search = _Search.checked(problem, B, test, max_trials, cg_rtol, cg_max_iter)
     return _Descent(search, x, gamma).run(goals, callback)
 
@@ -350,7 +354,7 @@ def check_callables(fun: Any, jac: Any, hess: Any, hessp: Any, bounds: Any, cons
     checks.function("hess" if hessp is None else "hessp", hess if hessp is None else hessp)
     if bounds is not None:
         raise ValueError("bounds are not supported: the method is for unconstrained problems")
-    if constraints is not None and constraints != ():
+    if constraints is not None and not (isinstance(constraints, list | tuple) and not constraints):
         raise ValueError("constraints are not supported: the method is for unconstrained problems")
 
 

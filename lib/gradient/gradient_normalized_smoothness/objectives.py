@@ -147,18 +147,19 @@ class ResidualPower(Objective):
         x = np.asarray(x, dtype=float)
         u = self.u(x)
         size = float(np.linalg.norm(u))
-        return size**self.p / self.p, size ** (self.p - 2) * (self.jac(x).T @ u)
+        return _power(size, self.p) / self.p, _power(size, self.p - 2) * (self.jac(x).T @ u)
 
     def _hess(self, x: Array, kind: str) -> Array | LowRank:
         u, J = self.u(x), self.jac(x)
         size = float(np.linalg.norm(u))
         v = J.T @ (u / size) if size > 0 else np.zeros(J.shape[1])
-        outer = (self.p - 2) * size ** (self.p - 2)  # of v v^T: (p - 2) / ||u||^p grad grad^T without a quotient
+        power = _power(size, self.p - 2)
+        outer = (self.p - 2) * power  # of v v^T: (p - 2) / ||u||^p grad grad^T without a quotient
         if kind == "fisher":
             return LowRank(v, [outer])  # (12), the rank-one term
-        H: Array = size ** (self.p - 2) * (J.T @ J) + outer * np.outer(v, v)  # (12), without second derivatives
+        H: Array = power * (J.T @ J) + outer * np.outer(v, v)  # (12), without second derivatives
         if kind == "exact" and self.hess_u is not None:
-            H = H + size ** (self.p - 2) * self.hess_u(x, u)  # (12), what "inexact" leaves out
+            H = H + power * self.hess_u(x, u)  # (12), what "inexact" leaves out
         return H
 
 
@@ -195,10 +196,13 @@ class Logistic(Objective):
         Raises
         ------
         ValueError
-            If y does not hold two classes.
+            If y does not hold two classes, or holds NaN.
         """
         columns, labels = np.asarray(checks.array("X", X, ndim=2), dtype=float), np.asarray(y)
-        if labels.shape != columns.shape[:1] or labels.dtype.kind in "cO" or len(np.unique(labels)) != 2:
+        if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):  # a column of a data frame
+            labels = labels.astype(str)
+        known = labels.shape == columns.shape[:1] and labels.dtype.kind not in "cO" and (labels == labels).all()
+        if not known or len(np.unique(labels)) != 2:
             raise ValueError(f"y must hold one of two classes for each row of X, got {checks.shown(labels)}")
         if checks.boolean("standardize", standardize):
             spread = columns.std(axis=0)
@@ -226,6 +230,14 @@ def _gram(rows: Array, weights: Array) -> Array:
     """The weighted sum of the rows' outer products: a matrix times itself, which is half the work and exactly symmetric."""
     half = rows * np.sqrt(weights)[:, None]
     return half.T @ half
+
+
+def _power(size: float, exponent: float) -> float:
+    """``size ** exponent``, infinite where it overflows: a search then refuses the step."""
+    try:
+        return size**exponent
+    except OverflowError:
+        return np.inf
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 
 from lib import checks
 
-from .static import DAMP, working
+from .static import DAMP, check_overflow, working
 
 
 def window_factors(gram: torch.Tensor, damp: float = DAMP) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +33,8 @@ def window_factors(gram: torch.Tensor, damp: float = DAMP) -> tuple[torch.Tensor
     Raises
     ------
     ValueError
-        If `gram` is not square, symmetric and positive semidefinite, or `damp` is not above zero.
+        If `gram` is not square and symmetric, or so far from positive semidefinite that damping does not make up for it, or
+        `damp` is not above zero.
 
     Examples
     --------
@@ -105,12 +106,21 @@ class DynamicFisherInverse:
 
     def __init__(self, m: int, d: int, damp: float = DAMP, dtype: torch.dtype = torch.float32, device: Any = None) -> None:
         self.m, self.d = checks.integer("m", m, low=1), checks.integer("d", d, low=1)
-        self.damp = checks.positive("damp", damp)
+        self.damp = damp
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {checks.shown(dtype)}")
         self.G = torch.zeros(self.m, self.d, dtype=dtype, device=device)
         self.S = torch.zeros(self.m, self.m, dtype=torch.float64, device=device)
         self.n_updates = 0
+
+    @property
+    def damp(self) -> float:
+        """Damping, above zero."""
+        return self._damp
+
+    @damp.setter
+    def damp(self, value: float) -> None:
+        self._damp = checks.positive("damp", value)
 
     @property
     def filled(self) -> int:
@@ -140,21 +150,23 @@ class DynamicFisherInverse:
         Raises
         ------
         FloatingPointError
-            If the gradients are too large for float64 beside the damping; the window is then as before.
+            If the gradients are too large beside the damping, or the damping too small for the window's type; the window is
+            then as before.
         """
         given, i = self._vector("g", g), self.n_updates % self.m
         before = self.G[i].clone(), self.S[i].clone()
         n, newest = self._replace(given)
+        unit = torch.zeros(n, 1, dtype=torch.float64, device=self.S.device)
+        unit[newest] = 1.0
         try:
-            root = self._root(n)
+            weights = self.m / self.damp * torch.cholesky_solve(unit, self._root(n))[:, 0]  # (7)
+            product = self.G[:n].mT @ weights.to(given)  # (7)
+            check_overflow(product, self.damp)
+            return product
         except FloatingPointError:
             self.G[i], self.S[i], self.S[:, i] = before[0], before[1], before[1]
             self.n_updates -= 1
             raise
-        unit = torch.zeros(n, 1, dtype=torch.float64, device=self.S.device)
-        unit[newest] = 1.0
-        weights = self.m / self.damp * torch.cholesky_solve(unit, root)[:, 0]  # (7)
-        return self.G[:n].mT @ weights.to(given)  # (7)
 
     def _replace(self, g: torch.Tensor) -> tuple[int, int]:
         """Write the row, and its products with all rows into row and column of S; returns rows in use, and the newest."""
@@ -197,7 +209,7 @@ class DynamicFisherInverse:
             raise ValueError(f"the saved window is {tuple(state['G'].shape)}, this one ({self.m}, {self.d})")
         self.G, self.S = state["G"].to(self.G, copy=True), state["S"].to(self.S, copy=True)
         self.n_updates = checks.integer("n_updates", state["n_updates"], low=0)
-        self.damp = checks.positive("damp", state["damp"])
+        self.damp = state["damp"]
 
     def __repr__(self) -> str:
         return f"DynamicFisherInverse(m={self.m}, d={self.d}, damp={self.damp:g}, filled={self.filled})"

@@ -11,6 +11,14 @@ import torch
 from lib import checks
 
 
+def check_masks(params: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> None:
+    """Refuse masks that are not one bool tensor for each parameter, of its shape."""
+    if len(params) != len(masks) or any(
+        getattr(m, "dtype", None) != torch.bool or m.shape != p.shape for m, p in zip(masks, params, strict=True)
+    ):
+        raise ValueError("masks must be bool tensors of the shapes of params, one for each")
+
+
 class KeepPruned:
     """Sets pruned weights to zero after every step of an optimizer: momentum and weight decay cannot revive them.
 
@@ -40,12 +48,17 @@ class KeepPruned:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {checks.shown(optimizer)}")
         self.params, self.masks = list(params), list(masks)
-        if len(self.params) != len(self.masks) or any(
-            p.shape != m.shape or m.dtype != torch.bool for p, m in zip(self.params, self.masks, strict=True)
-        ):
-            raise ValueError("masks must be bool tensors of the shapes of params, one for each")
+        check_masks(self.params, self.masks)
         self.apply()
-        self._handle = optimizer.register_step_post_hook(self)
+        self._optimizer = optimizer
+        self._handle: Any = optimizer.register_step_post_hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_handle": self._handle is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)  # an optimizer's copy comes without hooks
+        self._handle = self._optimizer.register_step_post_hook(self) if state["_handle"] else None
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -55,7 +68,9 @@ class KeepPruned:
 
     def remove(self) -> None:
         """Stop doing so."""
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = None
 
     def __call__(self, *_: Any) -> None:
         """What the optimizer calls after each step."""
@@ -73,7 +88,8 @@ class PruneSchedule:
     every : int
         Epochs between prunings, at least 1 (2); the first pruning is at epoch 0.
     high, low : float
-        Learning rates: `low` in the last epoch before the next pruning (0.005, 0.0005).
+        Learning rates: `low` in the last of the `every` epochs after each pruning, where that is not also the first of them
+        (0.005, 0.0005).
 
     Examples
     --------
@@ -103,7 +119,7 @@ class PruneSchedule:
         return self.sparsities[turn] if rest == 0 and turn < len(self.sparsities) else None
 
     def lr(self, epoch: int) -> float:
-        """The learning rate of this epoch: low in the last one before a pruning step, high else."""
+        """The learning rate of this epoch: low in the last of the epochs that belong to a pruning, high else."""
         turn, rest = divmod(checks.integer("epoch", epoch, low=0), self.every)
         return self.low if rest == self.every - 1 and self.every > 1 and turn < len(self.sparsities) else self.high
 

@@ -40,9 +40,9 @@ class MFAC(torch.optim.Optimizer):
 
     Raises
     ------
-    TypeError, ValueError
-        For settings out of range; in `step`, for a loss or gradient that is not finite. Such a step, and one that the closure
-        ends, leaves weights and window as they were.
+    TypeError, ValueError, FloatingPointError
+        For settings out of range and complex parameters; in `step`, for a loss or gradient that is not finite, or a damping too
+        small beside the gradients. Such a step, and one that the closure ends, leaves weights and window as they were.
 
     Notes
     -----
@@ -82,14 +82,16 @@ class MFAC(torch.optim.Optimizer):
         super().__init__(params, _checked(given))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; refused once the window holds gradients, and with another window size or damping."""
+        """Add real parameters; refused once the window holds gradients, and with another window size or damping."""
         if getattr(self, "_window", None) is not None:
             raise ValueError("a parameter group cannot be added after the first step: the window holds gradients without it")
         super().add_param_group(param_group)
         self.param_groups[-1].update(_checked(self.param_groups[-1]))
         try:
             self._shared()
-        except ValueError:
+            if any(p.is_complex() for p in self.param_groups[-1]["params"]):
+                raise TypeError("MFAC takes real parameters: the window would cut the imaginary part of complex gradients")
+        except (TypeError, ValueError):
             self.param_groups.pop()
             raise
 
@@ -105,7 +107,7 @@ class MFAC(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-            if not torch.isfinite(torch.as_tensor(loss)).all():
+            if loss is not None and not torch.isfinite(torch.as_tensor(loss)).all():
                 raise ValueError("the closure gave a loss that is not finite")
         groups = [_checked(group) for group in self.param_groups]
         trained = [(p, group) for group in groups for p in group["params"] if p.requires_grad]
@@ -114,10 +116,10 @@ class MFAC(torch.optim.Optimizer):
         g = self._gradient(trained)
         alive = self._taking_part(trained, g)
         g = g if alive is None else g[alive]
-        window = self._ready(trained, g)
-        n_steps = window.n_updates + 1
         if not torch.isfinite(g).all():
+            n_steps = 1 if self._window is None else self._window.n_updates + 1
             raise ValueError(f"the gradient at step {n_steps} is not finite")
+        window = self._ready(g)
         window.damp = self._shared()["damp"]
         u, at = window.update_mul(g), 0
         if alive is not None:
@@ -160,7 +162,7 @@ class MFAC(torch.optim.Optimizer):
             raise ValueError("the parameters that require a gradient are not those of the first step")
         return alive
 
-    def _ready(self, trained: list[Any], g: torch.Tensor) -> DynamicFisherInverse:
+    def _ready(self, g: torch.Tensor) -> DynamicFisherInverse:
         """The window for this gradient, made at the first step."""
         shared = self._shared()
         if self._window is None:
@@ -187,21 +189,21 @@ class MFAC(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over settings, momentum and window; momentum keeps its own type, which may be wider than the network's."""
-        saved, own = state_dict.get("window"), ("window", "sparse", "alive")
+        saved, alive, own = state_dict.get("window"), state_dict.get("alive"), ("window", "sparse", "alive")
+        params = [p for group in self.param_groups for p in group["params"]]
+        trained = sum(p.numel() for p in params if p.requires_grad) if alive is None else int(alive.sum())
+        if saved is not None and saved["G"].shape[1] != trained:
+            raise ValueError(f"the saved window is for {saved['G'].shape[1]} parameters, this optimizer trains {trained}")
         super().load_state_dict({key: value for key, value in state_dict.items() if key not in own})
         numbers = [n for group in state_dict["param_groups"] for n in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
         for number, p in zip(numbers, params, strict=True):
             if "momentum_buffer" in state_dict["state"].get(number, {}):
                 self.state[p]["momentum_buffer"] = state_dict["state"][number]["momentum_buffer"].to(p.device, copy=True)
-        self._window, alive = None, state_dict.get("alive")
+        self._window = None
         self.sparse = state_dict.get("sparse", False)
         self._alive = None if alive is None else alive.to(params[0].device, copy=True)
         if saved is not None:
             m, d = saved["G"].shape
-            trained = sum(p.numel() for p in params if p.requires_grad) if alive is None else int(alive.sum())
-            if d != trained:
-                raise ValueError(f"the saved window is for {d} parameters, this optimizer trains {trained}")
             self._window = DynamicFisherInverse(m, d, saved["damp"], saved["G"].dtype, params[0].device)
             self._window.load_state_dict(saved)
 

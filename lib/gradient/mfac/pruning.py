@@ -11,6 +11,7 @@ import torch
 
 from lib import checks
 
+from .gradual import check_masks
 from .static import DAMP
 from .surgeon import obs_step, sparsity_path
 
@@ -60,7 +61,7 @@ def collect_gradients(
     Raises
     ------
     ValueError
-        For no batches, or a loss or gradient that is not finite; the message names the batch.
+        For no batches, frozen parameters, or a loss or gradient that is not finite; the message names the batch.
 
     Examples
     --------
@@ -75,6 +76,8 @@ def collect_gradients(
     params = prunable(model) if params is None else list(params)
     if not params:
         raise ValueError("params must not be empty: the model has no linear or convolutional layer")
+    if not all(p.requires_grad for p in params):
+        raise ValueError("params must require gradients: some are frozen")
     training = {layer: layer.training for layer in model.modules()}
     model.eval()
     rows = []
@@ -152,7 +155,7 @@ def obs_prune(
     Returns
     -------
     PruneResult
-        Sparsity 0 leaves everything as it was.
+        Sparsity 0 leaves everything as it was; that of `masks` sets to zero what they leave out, and moves nothing.
 
     Raises
     ------
@@ -195,6 +198,8 @@ def obs_prune(
             raise type(error)(f"grads_fn, sub-step {step} of {len(path)}: {error}") from error
         _write(params, new)
     shaped = _split(params, alive)
+    if not path and masks is not None:
+        _write(params, torch.cat([p.detach().flatten() for p in params]).masked_fill(~alive, 0.0))
     return PruneResult(shaped, 1 - int(alive.sum()) / d, saliency)
 
 
@@ -202,10 +207,7 @@ def _one_mask(params: Sequence[torch.Tensor], masks: Sequence[torch.Tensor] | No
     if masks is None:
         return torch.cat([torch.ones(p.numel(), dtype=torch.bool, device=p.device) for p in params])
     masks = list(masks)
-    if len(masks) != len(params) or any(
-        m.shape != p.shape or m.dtype != torch.bool for m, p in zip(masks, params, strict=True)
-    ):
-        raise ValueError("masks must be bool tensors of the shapes of params, one for each")
+    check_masks(params, masks)
     return torch.cat([m.flatten() for m in masks])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from lib import checks
@@ -17,6 +19,12 @@ def working(name: str, value: object, ndim: int) -> torch.Tensor:
     else:
         given = torch.as_tensor(checks.array(name, value, ndim=ndim))
     return given.float() if given.dtype in (torch.float16, torch.bfloat16) else given
+
+
+def check_overflow(products: torch.Tensor, damp: float) -> None:
+    """Refuse products with infinity or NaN: FloatingPointError."""
+    if not float(products.abs().max()) < math.inf:
+        raise FloatingPointError(f"products overflow {products.dtype}: gradients too large, or damp = {damp:g} too small")
 
 
 def rank_one_vectors(grads: torch.Tensor, damp: float = DAMP) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,6 +48,8 @@ def rank_one_vectors(grads: torch.Tensor, damp: float = DAMP) -> tuple[torch.Ten
     ------
     TypeError, ValueError
         For `grads` that are no finite tensor of that shape, or a `damp` that is not above zero.
+    FloatingPointError
+        If the gradients are too large for their type beside the damping.
 
     Examples
     --------
@@ -52,6 +62,7 @@ def rank_one_vectors(grads: torch.Tensor, damp: float = DAMP) -> tuple[torch.Ten
     given = working("grads", grads, getattr(grads, "ndim", 2) if getattr(grads, "ndim", 2) in (2, 3) else 2)
     damp = checks.positive("damp", damp)
     V, q = _rank_one_vectors(given if given.ndim == 3 else given[None], 1 / damp)
+    check_overflow(q, damp)
     return (V, q) if given.ndim == 3 else (V[0], q[0])
 
 
@@ -102,6 +113,8 @@ class StaticFisherInverse:
     ------
     TypeError, ValueError
         For gradients that are not finite, not (m, d) or empty, and for settings out of range.
+    FloatingPointError
+        If the gradients are too large for their type beside the damping.
 
     Examples
     --------
@@ -123,6 +136,7 @@ class StaticFisherInverse:
         wanted = self.d if block_size is None else checks.integer("block_size", block_size, low=1)
         self.block_size = min(wanted, self.d)
         self.V, self.q = _rank_one_vectors(self._blocks(G).transpose(0, 1).contiguous(), 1 / self.damp)
+        check_overflow(self.q, self.damp)
 
     def _blocks(self, x: torch.Tensor) -> torch.Tensor:
         """Rows cut into blocks, (..., d) to (..., b, B); the last block is filled with zeros."""

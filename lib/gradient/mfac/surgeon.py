@@ -82,7 +82,7 @@ def obs_step(
     ----------
     weights : tensor, shape (d,)
     grads : tensor, shape (m, d)
-        Gradients at these weights.
+        Gradients at these weights. Computation is in the wider of the two types.
     n_drop : int
         Between 0 and the number of weights that are left.
     mask : bool tensor, shape (d,), optional
@@ -114,6 +114,7 @@ def obs_step(
     alive = torch.ones(len(w), dtype=torch.bool, device=w.device) if mask is None else torch.as_tensor(mask).clone()
     if alive.dtype != torch.bool or alive.shape != w.shape:
         raise ValueError(f"mask must be a bool tensor of shape ({len(w)},), got {alive.dtype} of {tuple(alive.shape)}")
+    w = w.to(torch.promote_types(w.dtype, G.dtype))
     if G.shape[1] != len(w):
         raise ValueError(f"grads must have one column for each of {len(w)} weights, got shape {tuple(G.shape)}")
     left = int(alive.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,18 +41,19 @@ class SSO(torch.optim.Optimizer):
         ``functools.partial(torch.optim.SGD, lr=0.1)`` or `torch.optim.LBFGS`: it is made anew at each outer step.
     eta_schedule : {"constant", "sqrt", "exponential", "adagrad", "armijo"} or function
         How `eta` moves (`target_step`, `target_armijo`). A function gets ``(t, z, g)`` and returns the step, positive, a
-        number or a tensor that is broadcast against the targets (diagonal AdaGrad, a Newton step in target space).
+        number or a tensor that is broadcast to the targets' shape (diagonal AdaGrad, a Newton step in target space).
     total_steps : int, optional
         T of the exponential schedule.
     reduction : {"mean", "sum"}
         What `loss` does over the examples.
     alpha, c, beta, grow, max_trials : float, float, float, float, int
         Of the inner search: first trial of each outer step, share of the promised descent, factor between trials, factor
-        from one inner step to the next trial, most trials. The paper's code: 10, 0.1, 0.9, 2 (full batch), 100.
+        from one inner step to the next trial, most trials. The paper's code: 10, 0.1, 0.9, 2 (full batch), 100. `beta` and
+        `max_trials` are also those of the "armijo" schedule.
     target_c, target_grow : float
-        Of the "armijo" schedule: 0.5, and 1.8 times the last step as next trial, as in the paper's code.
+        Of the "armijo" schedule: 0.5, and 1.8 times the last step as next trial, as in the paper's code. No trial is above 1e4.
     tol : float
-        The inner loop ends where the surrogate's gradient is at most this (1e-6).
+        The inner loop with Armijo's rule ends where the norm of the surrogate's gradient is at most this (1e-6).
 
     Raises
     ------
@@ -104,6 +106,8 @@ class SSO(torch.optim.Optimizer):
         if self.param_groups:
             raise ValueError("the surrogate is one for all parameters: SSO takes one parameter group, got a second")
         super().add_param_group(param_group)
+        if any(p.is_complex() for p in param_group["params"]):
+            raise TypeError("SSO takes real parameters, got complex ones")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "inner": self.inner, "eta_schedule": self.eta_schedule}
@@ -181,6 +185,7 @@ class SSO(torch.optim.Optimizer):
         memory["expensive_calls"] += 1
         eta = self._target_step(group, z, g, base, loss)
         if eta is None:
+            memory["surrogate_value"] = base
             return reported
         surrogate = TargetSurrogate(eta)
         memory["eta"] = eta
@@ -206,7 +211,8 @@ class SSO(torch.optim.Optimizer):
         memory, t = self._memory, self._memory["expensive_calls"] - 1
         memory["squares"] += float((g.double() ** 2).sum())
         if callable(self.eta_schedule):
-            return self.eta_schedule(t, z.clone(), g.clone())
+            eta = self.eta_schedule(t, z.clone(), g.clone())
+            return checks.positive("what eta_schedule returns", eta) if eta is None else eta
         if self.eta_schedule != "armijo":
             return target_step(self.eta_schedule, t, group["eta"], group["total_steps"], memory["squares"])
         first = group["target_grow"] * memory["eta"] if "eta" in memory else group["eta"]
@@ -264,8 +270,8 @@ class SSO(torch.optim.Optimizer):
             optimizer.step(closure)
             self._memory["inner_steps"] += 1
         value = float(surrogate.value(self._forward(targets), z, g).detach())
-        if not all(bool(torch.isfinite(p).all()) for p in params) or value != value:
-            raise ValueError("the inner optimizer made parameters that are not finite: its step is too long")
+        if not all(bool(torch.isfinite(p).all()) for p in params) or not math.isfinite(value):
+            raise ValueError("the inner optimizer made parameters or outputs that are not finite: its step is too long")
         return value
 
 

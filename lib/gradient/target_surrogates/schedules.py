@@ -10,7 +10,7 @@ import numpy as np
 
 from lib import checks
 
-from .surrogate import armijo
+from .surrogate import _wide, armijo
 
 #: Names of the schedules: the first three depend on t only.
 SCHEDULES = ("constant", "sqrt", "exponential", "adagrad", "armijo")
@@ -107,10 +107,13 @@ def target_armijo(
     """
     checks.function("loss", loss)
     for name, value in (("z", z), ("g", g)):
-        checks.array(name, value)
+        if not checks.array(name, value).ndim:
+            raise ValueError(f"{name} must have examples on its first axis, got a single number")
+    z, g = (value if hasattr(value, "dtype") else np.asarray(value) for value in (z, g))
     if tuple(np.shape(z)) != tuple(np.shape(g)):
         raise ValueError(f"g must have the shape of z, {tuple(np.shape(z))}, got {tuple(np.shape(g))}")
     eta = checks.positive("eta", eta)
     before = float(loss(z)) if base is None else checks.number("base", base)
-    slope = float((g * g).sum()) / len(z)  # (7)
+    steep = _wide(g)
+    slope = float((steep * steep).sum()) / len(z)  # (7)
     return armijo(lambda step: loss(z - step * g), before, slope, eta, c, beta, max_trials)

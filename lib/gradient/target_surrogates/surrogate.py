@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,13 +21,14 @@ class TargetSurrogate:
     Parameters
     ----------
     eta : float or array
-        Step in target space, positive; an array is broadcast against the targets (one step per example, or per target). The
-        paper's: 1/L, which is 4 for the logistic loss, 1 for half of the squared error.
+        Step in target space, positive; an array is broadcast to the targets' shape: (b, 1) for one step per example of (b, k)
+        targets, (b, k) for one per target. The paper's: 1/L, which is 4 for the logistic loss, 1 for half of the squared error.
 
     Raises
     ------
     TypeError, ValueError
-        For a step that is not positive; by the methods, for shapes that differ or values that are not finite.
+        For a step that is not positive; by the methods, for shapes that differ. Values that are not finite give a value that
+        is not finite: a line search takes it for no descent.
 
     Examples
     --------
@@ -60,6 +62,8 @@ class TargetSurrogate:
             raise ValueError(
                 f"f, z and g must have one shape with examples first, got {tuple(f.shape)}, {tuple(z.shape)}, {tuple(g.shape)}"
             )
+        if np.ndim(self.eta) and np.broadcast_shapes(tuple(self.eta.shape), tuple(f.shape)) != tuple(f.shape):
+            raise ValueError(f"eta of shape {tuple(self.eta.shape)} must broadcast to that of the targets, {tuple(f.shape)}")
         f, z, g = map(_wide, (f, z, g))
         return f - z, g
 
@@ -131,7 +135,7 @@ def armijo(
     step, c = checks.positive("step", step), checks.number("c", c, above=0, below=1)
     beta, max_trials = checks.number("beta", beta, above=0, below=1), checks.integer("max_trials", max_trials, low=1)
     for trial in range(max_trials):
-        if float(value(step)) <= base - c * step * slope:  # (4)
+        if -math.inf < float(value(step)) <= base - c * step * slope:  # (4)
             return step, trial + 1
         step = beta * step
     return 0.0, max_trials
