@@ -12,6 +12,10 @@ median     numbers, at least 6                         bootstrap (percentile)
 ratio      pairs (numerator, denominator), at least 5  bootstrap of the ratio of the means (BCa)
 =========  ==========================================  =======================================
 
+Ratios whose numerators are all zero (what is left, over what there was) have nothing to resample. Their interval reaches from
+0 to Wilson's limit of the share of samples, among those with a denominator above 0, that may have something left: no
+sample's numerator is above its denominator.
+
 Fewer samples than an interval needs give the interval of what is not known: minus to plus infinity.
 """
 
@@ -68,8 +72,8 @@ class Estimate:
 
     @property
     def exact(self) -> bool:
-        """Whether the interval is a point."""
-        return self.low == self.value == self.high
+        """Whether the interval is a point, up to rounding."""
+        return self.high - self.low <= 1e-12 * abs(self.value)
 
 
 def show(value: float) -> str:
@@ -112,7 +116,8 @@ def exact(values: Sequence[float]) -> Estimate:
     numbers = checks.array("values", values, ndim=1, nan=True, inf=True).tolist()
     if not all(map(math.isfinite, numbers)):
         return Estimate(math.nan, -math.inf, math.inf, len(numbers))
-    return Estimate(float(np.mean(numbers)), min(numbers), max(numbers), len(numbers))
+    low, high = min(numbers), max(numbers)
+    return Estimate(min(max(float(np.mean(numbers)), low), high), low, high, len(numbers))  # a mean of equal numbers rounds
 
 
 def estimate(samples: Any, kind: str = "mean") -> Estimate:
@@ -184,6 +189,8 @@ def _median(data: np.ndarray) -> tuple[float, float, float]:
 def _ratio(data: np.ndarray) -> tuple[float, float, float]:
     if data[:, 1].mean() == 0:
         raise ValueError("the denominators of a ratio must not have mean 0")
+    if not data[:, 0].any() and (data[:, 1] >= 0).all():
+        return 0.0, 0.0, _share(np.zeros(np.count_nonzero(data[:, 1])))[2]
     return _bootstrap((data[:, 0], data[:, 1]), lambda a, b, axis=-1: np.mean(a, axis) / np.mean(b, axis), "BCa")
 
 

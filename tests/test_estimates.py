@@ -66,6 +66,15 @@ def test_too_few_samples_decide_nothing(kind, few):
     assert found.finite
 
 
+def test_ratios_of_which_nothing_is_left_reach_to_wilsons_limit():
+    found = estimate([[0.0, gap] for gap in (1.0, 5.0, 2.0, 0.5, 3.0, 4.0)], "ratio")
+    assert (found.value, found.low, found.high) == (0, 0, estimate([0] * 6, "share").high)
+    assert estimate([[0.0, 1.0]] * 6 + [[0.0, 0.0]] * 9, "ratio").high == found.high  # nothing to lose says nothing
+    assert estimate([[0.0, 1.0]] * 4, "ratio").high == math.inf  # too few
+    some_left = estimate([[0.0, 1.0]] * 20 + [[0.5, 1.0]] * 3, "ratio")
+    assert 0 < some_left.low < some_left.value < some_left.high
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("kind", estimates.FEWEST)
 def test_samples_that_are_not_finite_give_no_number(kind, bad):
@@ -97,6 +106,7 @@ def test_deterministic_numbers_keep_their_whole_range():
     assert exact([2.0]) == Estimate(2.0, 2.0, 2.0, 1)
     assert exact([2.0, 4.0]) == Estimate(3.0, 2.0, 4.0, 2)
     assert not exact([1.0, math.nan]).finite
+    assert exact([0.05] * 3) == Estimate(0.05, 0.05, 0.05, 3)  # their mean is 0.05 and one bit
 
 
 def test_the_same_samples_always_have_the_same_interval():
@@ -131,6 +141,9 @@ def test_runs_in_different_forms_are_refused():
         (Estimate(1234.5, 1100.0, 1369.0, 3), "1,234 (1,100 to 1,369, n = 3)"),
         (Estimate(0.5, -math.inf, math.inf, 1), "0.5 (n = 1, too few for an interval)"),
         (exact([3]), "3"),
+        (exact([0.05] * 3), "0.05"),
+        (estimate([0.05] * 3), "0.05"),
+        (Estimate(0.05 * (1 + 2**-52), 0.05, 0.05, 3), "0.05"),
         (exact([math.nan]), "not finite (n = 1)"),
     ],
 )

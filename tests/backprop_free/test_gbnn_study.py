@@ -142,34 +142,76 @@ def test_refitting_the_output_layer_helps_the_training_loss(network):
 
 @pytest.mark.parametrize("method", list(rivals.GRIDS))
 @pytest.mark.parametrize("regression", [False, True])
-def test_every_method_has_five_settings_and_is_made_with_them(method, regression):
-    setting, grid = rivals.GRIDS[method]
-    assert len(grid) == 5
+def test_every_method_has_eight_settings_and_is_made_with_them(method, regression):
+    names, grid = rivals.GRIDS[method]
+    assert len(set(grid)) == 8
     assert list(grid) == sorted(grid)
     model = rivals.make(method, grid[2], 7, 12, regression, effort=20, **({"max_iter": 9} if method == "GBNN" else {}))
-    assert model.get_params()[setting] == grid[2]
+    values = grid[2] if isinstance(grid[2], tuple) else (grid[2],)
+    assert [model.get_params()[name] for name in names] == list(values)
     assert model.get_params()["random_state"] == 7
 
 
-def test_tuning_takes_the_setting_that_is_best_on_held_out_rows(monkeypatch):
-    part = sets.split("pima", stream("tune"), 120, 100)
-    monkeypatch.setitem(rivals.GRIDS, "L-BFGS", ("alpha", (0.0, 3.0, 1e6)))
-    error, edge, value = protocols.tuned("L-BFGS", part, 0, 10, False, effort=30)
-    cut, held = part.X[:90], (part.X[90:], part.y[90:])
-    errors = [np.mean(WideNetwork(10, a, 30, 0).fit(cut, part.y[:90]).predict(held[0]) != held[1]) for a in (0.0, 3.0, 1e6)]
-    assert value == (0.0, 3.0, 1e6)[int(np.argmin(errors))]
+def test_a_number_is_the_learning_rate_of_gbnn_and_more_is_its_own():
+    model = rivals.make("GBNN", 0.3, 0, 12, subsample=1.0, units_per_step=2)
+    assert (model.learning_rate, model.subsample, model.units_per_step, model.n_units) == (0.3, 1.0, 2, 12)
+    assert rivals.make("GBNN", (0.3, 1.0), 0, 12).get_params()["units_per_step"] == 3
+    assert (rivals.told((0.2, 1.0)), rivals.told(0.03)) == ("0.2/1", "0.03")
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_tuning_takes_the_setting_that_is_best_on_held_out_halves(monkeypatch, folds):
+    part, grid = sets.split("pima", stream("tune"), 120, 100), (0.0, 3.0, 1e6)
+    monkeypatch.setitem(rivals.GRIDS, "L-BFGS", (("alpha",), grid))
+    error, edge, value = protocols.tuned("L-BFGS", part, 0, 10, False, folds=folds, effort=30)
+    halves = [(slice(0, 60), slice(60, 120)), (slice(60, 120), slice(0, 60))][:folds]
+    errors = [
+        sum(np.mean(WideNetwork(10, a, 30, 0).fit(part.X[t], part.y[t]).predict(part.X[v]) != part.y[v]) for t, v in halves)
+        for a in grid
+    ]
+    assert value == grid[int(np.argmin(np.round(errors, 9)))]
     assert edge == (value == 1e6)
     final = WideNetwork(10, value, 30, 0).fit(part.X, part.y)
     assert error == np.mean(final.predict(part.X_test) != part.y_test)
 
 
+def test_regressions_are_tuned_on_their_rmse():
+    part = sets.split("diabetes", stream("tune"), 60, 60)
+    rows, held = np.arange(30), np.arange(30, 60)
+    model = rivals.make("L-BFGS", 3.0, 0, 6, True, effort=20)
+    predicted = model.fit(part.X[rows], part.y[rows]).predict(part.X[held])
+    expected = np.sqrt(np.mean((predicted - part.y[held]) ** 2))
+    assert protocols._held_out(rivals.make("L-BFGS", 3.0, 0, 6, True, effort=20), part, rows, held) == pytest.approx(expected)
+
+
 def test_a_run_that_diverges_loses_the_tuning(monkeypatch):
     part = sets.split("diabetes", stream("tune"), 80, 60)
-    monkeypatch.setitem(rivals.GRIDS, "SGD", ("learning_rate_init", (1e9, 0.01, 1e9)))
+    monkeypatch.setitem(rivals.GRIDS, "SGD", (("learning_rate_init",), (1e9, 0.01, 1e9)))
     with np.errstate(all="ignore"):
         error, edge, value = protocols.tuned("SGD", part, 0, 6, True, effort=20)
-    assert (value, edge) == (0.01, False)
+    assert (value, edge) == (0.01, True)
     assert error < 1.5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "grid", "edge"),
+    [
+        (0.1, (0.1, 1.0, 10.0), True),
+        (1.0, (0.1, 1.0, 10.0), False),
+        (10.0, (0.0, 1.0, 10.0), True),
+        (0.0, (0.0, 1.0, 10.0), False),
+        ((0.05, 1.0), ((0.05, 0.5), (0.05, 1.0), (1.0, 0.5)), True),
+        ((1.0, 0.5), ((0.05, 0.5), (0.05, 1.0), (1.0, 0.5)), False),
+    ],
+)
+def test_ends_of_a_grid_are_edges_unless_they_bound_the_setting(chosen, grid, edge):
+    assert protocols.at_an_edge(chosen, grid) == edge
+
+
+def test_mean_ranks_share_ties_and_critical_differences_are_those_of_the_tables():
+    ranks = protocols.mean_ranks({"Adam": {"a": 0.1, "b": 0.0}, "trees": {"a": -0.1, "b": 0.2}})
+    assert ranks == {"GBNN": 1.75, "Adam": 2.25, "trees": 2.0}
+    assert protocols.nemenyi(5, 30) == pytest.approx(2.728 * np.sqrt(5 * 6 / (6 * 30)), rel=1e-3)
 
 
 def test_race_gives_every_method_and_the_methods_share_their_data():
@@ -189,7 +231,9 @@ def test_switch_off_ends_with_whole_networks():
 
 def test_widths_are_stages_of_one_model_for_gbnn():
     run = protocols.widths(stream, "wine", 0, 40, counts=[3, 9], max_iter=15, effort=15)
-    assert {name: len(values) for name, values in run.items()} == {"GBNN, 0.5": 2, "GBNN, 0.1": 2, "Adam": 2, "L-BFGS": 2}
+    assert {name: len(values) for name, values in run.items()} == {
+        "GBNN, 0.5": 2, "GBNN, 0.1": 2, "GBNN, 0.1, J = 1": 2, "Adam": 2, "L-BFGS": 2,
+    }  # fmt: skip
     part_rng = stream("widths", "wine", 0)
     part, seed = sets.split("wine", part_rng, 40, 1000), protocols.seed_of(part_rng)
     model = rivals.make("GBNN", 0.1, seed, 9, max_iter=15).fit(part.X, part.y)
@@ -218,8 +262,13 @@ def test_hidden_is_the_last_layer_of_scikit_learns_network():
 
 
 def test_shrinkage_is_a_table_and_the_last_digit_is_the_last():
-    table = protocols.shrinkage(stream, "wine", 0, 40, 6, max_iter=10)
-    assert table.shape == (2, 2)
+    row = protocols.shrinkage(stream, "wine", 0, 40, 6, max_iter=10)
+    own = stream("shrinkage", "wine", 0)
+    part, seed = sets.split("wine", own, 40, 1000), protocols.seed_of(own)
+    for k, (rate, share, max_iter) in enumerate([(1, 1, 10), (1, 0.5, 10), (0.1, 1, 10), (0.1, 0.5, 10), (0.1, 0.5, 20)]):
+        model = rivals.make("GBNN", rate, seed, 6, subsample=share, max_iter=max_iter).fit(part.X, part.y)
+        assert row[k] == model.score(part.X_test, part.y_test)
+    assert len(row) == 5
     run = protocols.last_digit(stream, "pima", 0, 60, 6, max_iter=60)
     assert {len(scores) for scores in run.values()} == {708}
     assert not np.array_equal(run["seed"], run["as it is"])
@@ -228,9 +277,13 @@ def test_shrinkage_is_a_table_and_the_last_digit_is_the_last():
 def test_newton_rules_compare_at_the_same_scores():
     part = sets.split("wine", stream("rules"), 60)
     table, longer = protocols.newton_rules(part, 0, 9, 15)
-    assert set(table) == {"diagonal", "exact", "none"}
+    assert set(table) == {"diagonal", "exact", "line search", "none"}
+    first = {name: losses[1] for name, (losses, _) in table.items()}
+    assert all(losses[0] == pytest.approx(np.log(3)) for losses, _ in table.values())
+    assert first["exact"] < first["none"]
     model = rivals.make("GBNN", 0.2, 0, 9, newton="exact", max_iter=15).fit(part.X, part.y)
-    assert table["exact"] == (model.train_losses_[-1], model.score(part.X_test, part.y_test))
+    np.testing.assert_array_equal(table["exact"][0], model.train_losses_)
+    assert table["exact"][1] == model.score(part.X_test, part.y_test)
     assert len(longer) == 3
     assert min(longer) > 1
 
@@ -239,11 +292,11 @@ def test_full_steps_are_taken_on_all_rows():
     run = protocols.full_steps(stream, "wine", 0, 60, 9, 20)
     own = stream("full steps", "wine", 0)
     part, seed = sets.split("wine", own, 60, 1000), protocols.seed_of(own)
-    for rule, (change, accuracy) in run.items():
+    for rule, (losses, accuracy) in run.items():
         model = rivals.make("GBNN", 1.0, seed, 9, subsample=1.0, newton=rule, max_iter=20).fit(part.X, part.y)
-        assert change == model.train_losses_[-1] / model.train_losses_[0]
+        np.testing.assert_array_equal(losses, model.train_losses_)
         assert accuracy == model.score(part.X_test, part.y_test)
-    assert run["diagonal"] != run["exact"]
+    assert run["diagonal"][0][1] != run["exact"][0][1]
 
 
 def test_costs_are_ratios():

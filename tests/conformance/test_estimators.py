@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from lib.backprop_free.gbnn import GBNNClassifier, GBNNRegressor
 from lib.constrained.topo_swaps import TOPO
 from lib.objectives.anyloss import AnyLossClassifier
 
@@ -20,8 +21,9 @@ from lib.objectives.anyloss import AnyLossClassifier
 CLASSIFIERS = [
     AnyLossClassifier(max_iter=50),
     AnyLossClassifier(metric="gmean", max_iter=50),
+    GBNNClassifier(n_units=6, max_iter=40, random_state=0),
 ]
-ESTIMATORS = [*CLASSIFIERS, TOPO(random_state=0)]
+ESTIMATORS = [*CLASSIFIERS, GBNNRegressor(n_units=6, max_iter=40, random_state=0), TOPO(random_state=0)]
 
 
 def excused(estimator):

@@ -8,6 +8,7 @@ import scipy.optimize as so
 from scipy.stats import ortho_group
 from sklearn.datasets import load_digits
 
+import lib.data
 from lib.gradient.gradient_normalized_smoothness import Metric, minimize_gns, study
 from tests.gradient.test_gradient_normalized_smoothness import chebyshev as dense_chain
 
@@ -158,6 +159,78 @@ def test_the_remaining_gap_by_hand():
     problem = study.rosenbrock()
     w, Q = np.linalg.eigh(problem.f.hess(np.ones(2)))
     for lam, share in ((w[0] / 2, 0.0), (w.mean(), w[0] / w.sum()), (2 * w[1], 1.0)):
-        found, error = study.remaining_gap(problem, np.ones(2) + Q.sum(axis=1), np.ones(2), lam, "zero")
+        found, error, relative = study.remaining_gap(problem, np.ones(2) + Q.sum(axis=1), np.ones(2), lam, "zero")
         assert np.isclose(found, share, atol=1e-12)
         assert np.isclose(error, w[1])
+        assert np.isclose(relative, 1.0)
+
+
+def test_a_remaining_run_is_that_of_the_solver():
+    X = np.random.default_rng(0).normal(size=(80, 3))
+    y = (X[:, 0] + np.random.default_rng(1).normal(size=80) > 0).astype(int)
+    task = study.logistic(X, y)
+    rest = study.remaining_run(task, max_iter=7)
+    plain = study.solve(task._replace(metric=None), "fisher", ftol=0.0, max_iter=7)
+    assert np.isclose(rest.minimum, task.minimum, atol=1e-12)
+    np.testing.assert_allclose(rest.gaps, study.gaps(plain, task), rtol=1e-6)
+    assert rest.gap == rest.gaps[-1]
+    best = study.solve(task._replace(minimum=-1.0), ftol=0.0, max_iter=60)
+    H, F = (task.f.hess(best.x, kind) for kind in ("exact", "fisher"))
+    assert np.isclose(rest.relative, np.linalg.norm(H - F, 2) / np.linalg.norm(H, 2))
+    assert 0 <= rest.before <= 1
+    assert 0 <= rest.share <= 1
+
+
+def test_flipped_labels_flip_rows():
+    X, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    mask = np.arange(20) < 3
+    flipped = study.flip(study.logistic(X, y, False), mask)
+    np.testing.assert_array_equal(flipped.f.A, study.logistic(X, y ^ mask, False).f.A)
+    with pytest.raises(TypeError, match="task"):
+        study.flip(study.rosenbrock(), [True])
+
+
+def test_the_rule_that_flips_is_one_that_a_linear_model_misses():
+    rng = np.random.default_rng(0)
+    X = (rng.random((300, 6)) < 0.4).astype(float)
+    X[:, 5] = X[:, 0] * X[:, 1]  # the product of these two is linear in the columns
+    mask = study.rule_of_two(X, 0, 0.05, 0.25, n_pairs=200)
+    products = {(i, j): (X[:, i] * X[:, j] > 0) for i in range(6) for j in range(i)}
+    (pair,) = [key for key, value in products.items() if (value == mask).all()]
+    assert pair not in {(1, 0), (5, 0), (5, 1)}
+    design = np.column_stack([X, np.ones(300)])
+    able = {k: v * 1.0 for k, v in products.items() if 0.05 <= v.mean() <= 0.25}
+    left = {k: np.var(v - design @ np.linalg.lstsq(design, v, rcond=None)[0]) / v.var() for k, v in able.items()}
+    assert np.isclose(left[pair], max(left.values()))
+    with pytest.raises(ValueError, match="two columns"):
+        study.rule_of_two(np.zeros((10, 3)))
+    task, flipped = study.flip_by_rule(study.logistic(X, (X[:, 2] > 0).astype(int), False), 0)
+    assert 0.05 <= flipped.mean() <= 0.25
+    assert study.remaining_run(task, max_iter=5).minimum > 0.01
+
+
+def test_small_digits_are_means_of_four_pixels():
+    X, y = study.mnist_images(3, 0, (4, 9))
+    images, digits = lib.data.mnist()
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(np.isin(digits, (4, 9))))[:3]
+    np.testing.assert_array_equal(y, digits[rows])
+    assert np.isclose(X[1, 14 * 7 + 6], images[rows[1], 14:16, 12:14].mean() / 255)
+
+
+@pytest.mark.parametrize("method", ["trust-exact", "trust-ncg", "Newton-CG"])
+def test_newton_methods_of_scipy_in_the_metric(method):
+    soft = study.soft_maximum(20)
+    res = study.scipy_newton(soft, method)
+    assert res.success
+    assert np.isclose(soft.f.value(res.x), res.fun, rtol=1e-12)
+    half = np.linalg.inv(np.linalg.cholesky(soft.metric))
+    turned = so.minimize(
+        lambda z: soft.f.value(half.T @ z),
+        np.linalg.solve(half.T, soft.x0),
+        jac=lambda z: half @ soft.f.grad(half.T @ z),
+        hess=lambda z: half @ soft.f.hess(half.T @ z) @ half.T,
+        method=method,
+    )
+    assert np.isclose(turned.fun, res.fun, atol=1e-6)
+    assert study.scipy_newton(soft, method, max_iter=2).nit <= 3
+    assert not study.scipy_newton(soft, method, max_iter=2).success

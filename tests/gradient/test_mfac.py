@@ -293,3 +293,14 @@ def test_gradients_that_overflow_leave_the_window_as_it_was():
 def test_bad_input_is_refused_by_name(call, match):
     with pytest.raises((TypeError, ValueError), match=match):
         call()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_blocks_of_one_weight_follow_the_recursion(scale):
+    G = scale * torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    inverse = StaticFisherInverse(G, 1e-5, 1)
+    for i in range(5):
+        V, q = rank_one_vectors(torch.stack([G[:, i], torch.zeros(7, dtype=torch.float64)], 1), 1e-5)
+        torch.testing.assert_close(inverse.V[i, :, 0], V[:, 0], rtol=1e-6, atol=0)
+        torch.testing.assert_close(inverse.q[i], q, rtol=1e-6, atol=0)
+    torch.testing.assert_close(inverse.diag(), 1 / (1e-5 + (G**2).mean(0)), rtol=1e-6, atol=0)

@@ -270,3 +270,50 @@ def test_closures_loss_is_returned_and_no_closure_is_needed():
     assert optimizer.step() is None
     params, closure = bowl()
     assert float(make(params).step(closure)) == loss
+
+
+def test_sparse_trains_only_what_was_not_zero(gen):
+    params, _ = bowl()
+    with torch.no_grad():
+        params[0].view(-1)[0] = 0.0
+    start = flat(params)
+    alive = start != 0
+    gradients = torch.randn(6, len(start), generator=gen, dtype=torch.float64)
+    optimizer = MFAC(params, lr=0.05, ngrads=4, damp=0.02, momentum=0.5, weight_decay=0.1, sparse=True)
+    feed(optimizer, params, gradients)
+    expected = written_out(start[alive], gradients[:, alive], 0.05, 4, 0.02, 0.5, 0.1)
+    torch.testing.assert_close(flat(params)[alive], expected, rtol=1e-9, atol=1e-9)
+    assert (flat(params)[~alive] == 0).all()
+    assert optimizer.window.d == int(alive.sum())
+
+
+def test_sparse_resumes_in_the_middle(gen):
+    gradients = torch.randn(8, 7, generator=gen, dtype=torch.float64)
+
+    def started():
+        params, _ = bowl()
+        with torch.no_grad():
+            params[0].view(-1)[0] = 0.0
+        return params, MFAC(params, lr=0.05, ngrads=4, damp=0.02, sparse=True)
+
+    params, optimizer = started()
+    feed(optimizer, params, gradients[:4])
+    copied, other = started()
+    with torch.no_grad():
+        for p, q in zip(copied, params, strict=True):
+            p.copy_(q)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    clone = pickle.loads(pickle.dumps(optimizer))
+    feed(optimizer, params, gradients[4:])
+    feed(other, copied, gradients[4:])
+    torch.testing.assert_close(flat(copied), flat(params), rtol=0, atol=0)
+    assert clone.sparse
+    assert torch.equal(clone.state_dict()["alive"], other.state_dict()["alive"])
+
+
+def test_sparse_refuses_a_network_of_zeros():
+    w = torch.nn.Parameter(torch.zeros(3))
+    optimizer = MFAC([w], sparse=True)
+    w.sum().backward()
+    with pytest.raises(ValueError, match="sparse"):
+        optimizer.step()

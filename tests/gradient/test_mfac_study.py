@@ -8,14 +8,16 @@ import torch
 import torch.nn.utils.prune
 
 from lib.experiment import rng as make_rng
-from lib.gradient.mfac import MFAC, PruneSchedule, StaticFisherInverse, prunable, rank_one_vectors
+from lib.gradient.mfac import MFAC, PruneSchedule, prunable, rank_one_vectors
 from lib.gradient.mfac.study import (
     convnet,
+    costs,
     count_operations,
     deep_net,
     magnitude_prune,
     network,
     protocols,
+    races,
     slope,
     solved_vectors,
 )
@@ -67,7 +69,7 @@ def test_operations_are_counted(call, expected):
 
 
 def test_counted_powers_are_the_promised_ones():
-    powers = protocols.counted()
+    powers = costs.counted()
     assert powers["setup_m"] == pytest.approx(2, abs=0.1)
     assert powers["setup_d"] == pytest.approx(1, abs=0.01)
     assert powers["element_m"] == pytest.approx(1, abs=0.01)
@@ -81,7 +83,7 @@ def test_slope_is_that_of_a_power():
 
 
 def test_exactness_is_found():
-    assert protocols.exact_cases(rng("exact")) == {"static": 0, "blocks": 0, "dynamic": 0}
+    assert costs.exact_cases(rng("exact")) == {"static": 0, "blocks": 0, "dynamic": 0}
 
 
 def test_training_stops_where_it_diverges(images):
@@ -90,7 +92,7 @@ def test_training_stops_where_it_diverges(images):
     losses = network.train(model, torch.optim.SGD(model.parameters(), 1e200), flat, 1, 64, rng("a"))
     assert len(losses) == 4
     assert np.isinf(losses[-1])
-    assert protocols.last_epoch(losses, 1) == pytest.approx(np.log(10))
+    assert races.last_epoch(losses, 1) == 10
 
 
 def test_rates_fall_tenfold_at_half_and_three_quarters():
@@ -103,6 +105,8 @@ def test_batches_pass_over_all_once(images):
     drawn = images.batches(rng("b"), 32, 3)
     assert [len(y) for _, y in drawn] == [32] * 3
     assert len(images.first(7)) == 7
+    assert images.halved().x.shape == (256, 1, 14, 14)
+    torch.testing.assert_close(images.halved().x[0, 0, 0, 0], images.x[0, 0, :2, :2].mean())
 
 
 def test_schemes_prune_to_the_same_sparsity_and_leave_the_dense_network(images):
@@ -118,21 +122,64 @@ def test_schemes_prune_to_the_same_sparsity_and_leave_the_dense_network(images):
 def test_gradual_pruning_keeps_zeros(images):
     dense = convnet(rng("dense"))
     for by in ("magnitude", "blocks"):
-        seen = protocols.gradual(dense, by, PruneSchedule((0.5, 0.9), every=1), images, images, 4, rng)
+        seen = protocols.gradual(dense, by, PruneSchedule((0.5, 0.9), every=1), images, images, 4, 2, rng)
         assert len(seen) == 5
         assert all(0 <= a <= 1 for a in seen)
 
 
-def test_race_starts_everybody_at_the_same_weights(images):
-    found = protocols.race(images, images, images, 1, 4, 1, rng)
-    assert set(found) == set(protocols.RACERS)
-    assert len({entries[0]["losses"][0] for entries in found.values()}) == 1
-    assert protocols.best_rate([{"rate": 1, "validation": 0.5}, {"rate": 2, "validation": 0.5}])["rate"] == 1
+def test_trials_are_the_middle_rates_and_the_first_changes(images):
+    small = images.halved()
+    for name, racer in races.RACERS.items():
+        trials = races.tune(name, small, small, 1, 4, 3, 2, rng)
+        assert [t.settings["lr"] for t in trials[:3]] == list(racer.rates[1:4])
+        best = races.best_trial(trials[:3])
+        assert [t.settings for t in trials[3:5]] == [best.settings | change for change in racer.changes[:2]]
+        helped = [t for t in trials[3:5] if t.validation > best.validation]
+        assert len(trials) == 5 + (len(helped) == 2)
+
+
+def test_of_two_values_of_one_setting_the_first_counts(images, monkeypatch):
+    order = iter([0.1, 0.5, 0.5, 0.5])
+    monkeypatch.setattr(races, "accuracy", lambda *_: next(order))
+    racer = races.Racer(races.RACERS["SGD"].make, (0.1,), ({"momentum": 0.8}, {"momentum": 0.7}))
+    monkeypatch.setitem(races.RACERS, "SGD", racer)
+    trials = races.tune("SGD", images.halved(), images, 1, 4, 1, 2, rng)
+    assert trials[-1].settings == {"lr": 0.1, "momentum": 0.8}
+    assert races.best_trial(trials) is trials[1]
+
+
+def test_all_optimizers_start_at_the_same_weights(images):
+    small = images.halved()
+    chosen = {name: races.Trial({"lr": 1e-3}, 0.0, 0.0) for name in races.RACERS}
+    found = races.rerun(chosen, small, small, 1, 4, 2, rng)
+    for k in (0, 1):
+        assert len({runs[k][1][0] for runs in found.values()}) == 1
+    assert len({runs[1][0] for runs in found["SGD"]}) == 2
+
+
+def test_a_window_twice_as_large_has_half_the_rate():
+    w = torch.nn.Parameter(torch.ones(2))
+    made = races.RACERS["M-FAC"].make([w], 8, lr=0.1, windows=2, damp=1e-3)
+    assert isinstance(made, MFAC)
+    assert {made.defaults[key] for key in ("ngrads",)} == {16}
+    assert made.defaults["lr"] == pytest.approx(0.05)
 
 
 def test_windows_share_the_middle_run(images):
-    found = protocols.windows(images, 1, (2, 4), 1e-3, rng, 4)
+    found = races.windows(images.halved(), 1, (2, 4), 1e-3, rng, 4)
     assert found["same rate"][1] == found["same product"][1]
+
+
+def test_step_ratios_are_over_sgd(images):
+    found = races.step_ratios(images.halved(), 4, rng, 1)
+    assert found["SGD"] == 1
+    assert min(found.values()) > 0
+
+
+def test_times_hold_a_dense_inverse_where_it_is_small():
+    small, large = costs.times([(4, 50), (4, 2001)], np.random.default_rng(0))
+    assert {"setup", "product", "slide", "solve", "dense"} == set(small)
+    assert "dense" not in large
 
 
 def test_single_weights_are_as_by_hand(images):
@@ -140,12 +187,7 @@ def test_single_weights_are_as_by_hand(images):
     found = protocols.single_weights(dense, images, 6, 4, rng("w"))
     assert {len(v) for v in found.values()} == {len(found["alone"])}
     assert np.isfinite(np.array(list(found.values()))).all()
+    assert set(found) == {"squared", "full", "diagonal", "single images", "alone", "even"}
+    again = protocols.single_weights(dense, network.Images(images.x, images.y), 6, 4, rng("w"))
+    assert all(np.array_equal(found[key], again[key]) for key in found)
     assert protocols.rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1)
-
-
-def test_racers_windows_are_of_the_wanted_size():
-    w = torch.nn.Parameter(torch.ones(2))
-    made = protocols.RACERS["M-FAC"][0]([w], 0.1, 7)
-    assert isinstance(made, MFAC)
-    assert made.defaults["ngrads"] == 7
-    assert StaticFisherInverse(torch.ones(2, 3)).m == 2

@@ -100,6 +100,16 @@ def test_minimum_of_overlapping_classes_is_below_all_curves():
     assert_allclose(task.minimum(), 0.197448, rtol=1e-5)
 
 
+def test_minimum_is_that_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    task = study.linear_task("spambase", rows=1500)
+    # Nearly no penalty, and the constant column is among the columns.
+    peer = linear_model.LogisticRegression(C=1e8, fit_intercept=False, tol=1e-10, max_iter=5000)
+    peer.fit(task.X, task.y)
+    assert_allclose(task.minimum(), task.value(peer.coef_[0]), rtol=1e-3)
+    assert task.minimum() <= task.value(peer.coef_[0]) + 1e-9
+
+
 def test_batches_are_drawn_without_replacement_and_paired():
     order = study.batch_order(10, 3, 7, seed=1)
     assert all(len(np.unique(rows)) == 3 for rows in order)
@@ -157,6 +167,20 @@ def test_pendulum_is_that_of_gymnasium():
     assert_allclose(rewards, -(theta**2 + 0.1 * speed**2 + 0.001 * u**2))
     states, _ = study.pendulum_step([[math.pi / 2, 7.9]], [50.0])
     assert states[0, 1] == 8.0
+
+
+def test_a_trajectory_is_that_of_gymnasium_itself():
+    gymnasium = pytest.importorskip("gymnasium")
+    simulator = gymnasium.make("Pendulum-v1").unwrapped
+    simulator.reset(seed=0)
+    simulator.state = np.array([2.5, -0.7])
+    states = simulator.state[None]
+    for t in range(50):
+        torque = 3 * math.sin(0.3 * t)
+        _, reward, *_ = simulator.step([torque])
+        states, rewards = study.pendulum_step(states, [torque])
+        assert_allclose(states[0], simulator.state, rtol=1e-9)
+        assert_allclose(rewards[0], reward, rtol=1e-9)
 
 
 def test_expert_swings_up_and_balances():

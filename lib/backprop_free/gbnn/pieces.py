@@ -126,8 +126,8 @@ def _initial_weights(sizes: tuple[int, int, int], activation: str, rng: np.rando
 
 def _unpack(theta: Floats, sizes: tuple[int, int, int]) -> tuple[Floats, Floats, Floats, Floats]:
     d, J, K = sizes
-    W, A, c, b = np.split(theta, np.cumsum([d * J, J * K, J]))
-    return W.reshape(d, J), c, A.reshape(J, K), b
+    i, k = d * J, (d + K) * J
+    return theta[:i].reshape(d, J), theta[k : k + J], theta[i:k].reshape(J, K), theta[k + J :]
 
 
 def _objective(

@@ -293,6 +293,7 @@ def _root(v: Array, product: Callable[[Array], Array]) -> float:
 
 
 def check_symmetric(name: str, matrix: Array) -> None:
+    """Refuse a matrix that is not square or not symmetric to eight digits; the message calls it `name`."""
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name} must be square, got shape {matrix.shape}")
     gap = np.abs(matrix - matrix.T).max()

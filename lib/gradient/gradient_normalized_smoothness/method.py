@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,7 @@ from lib import checks
 from lib.gradient.gradient_normalized_smoothness.hessians import Array, Banded, LowRank, Metric, Solve, check_symmetric, prepare
 
 TESTS = ("function", "gradient")
+HISTORY = ("fun", "grad_norm", "gamma", "lam", "step_norm", "trials")
 MESSAGES = {
     "gradient": (0, "the gradient is small: gtol or atol is met"),
     "value": (0, "the value is within ftol of f_star"),
@@ -46,29 +47,13 @@ def passes_gradient_test(slope: float, g_norm: float, g_norm_new: float, gamma: 
 
 
 def minimize_gns(
-    fun: Callable[..., Any],
-    x0: ArrayLike,
-    args: tuple[Any, ...] = (),
-    jac: Callable[..., Any] | bool | None = None,
-    hess: Callable[..., Any] | None = None,
-    hessp: Callable[..., Any] | None = None,
-    *,
-    metric: Metric | ArrayLike | None = None,
-    gamma0: float = 1.0,
-    max_iter: int = 1000,
-    gtol: float = 1e-8,
-    atol: float = 0.0,
-    f_star: float | None = None,
-    ftol: float = 1e-8,
-    test: str = "function",
-    max_trials: int = 40,
-    cg_rtol: float = 1e-8,
-    cg_max_iter: int | None = None,
-    callback: Callable[..., Any] | None = None,
-    tol: float | None = None,
-    bounds: Any = None,
+    fun: Callable[..., Any], x0: ArrayLike, args: tuple[Any, ...] = (), jac: Callable[..., Any] | bool | None = None,
+    hess: Callable[..., Any] | None = None, hessp: Callable[..., Any] | None = None, *,
+    metric: Metric | ArrayLike | None = None, gamma0: float = 1.0, max_iter: int = 1000, gtol: float = 1e-8, atol: float = 0.0,
+    f_star: float | None = None, ftol: float = 1e-8, test: str = "function", max_trials: int = 40, cg_rtol: float = 1e-8,
+    cg_max_iter: int | None = None, callback: Callable[..., Any] | None = None, tol: float | None = None, bounds: Any = None,
     constraints: Sequence[Any] = (),
-) -> OptimizeResult:
+) -> OptimizeResult:  # fmt: skip
     """Minimize a smooth function by Newton's method with an approximate Hessian, damped by ``||grad f|| / gamma``.
 
     Each iteration solves ``(H + lam B) h = -grad f(x)`` with ``lam = ||grad f(x)||_* / gamma`` and accepts x + h if the value
@@ -144,55 +129,90 @@ def minimize_gns(
     """
     check_callables(fun, jac, hess, hessp, bounds, constraints)
     x = np.atleast_1d(np.array(checks.array("x0", x0, ndim=(0, 1)), dtype=float))
-    B = check_metric(metric, len(x))
-    gamma = checks.positive("gamma0", gamma0)
-    max_iter = checks.integer("max_iter", max_iter, low=0)
-    gtol = checks.number("gtol" if tol is None else "tol", gtol if tol is None else tol, low=0)
-    atol, ftol = checks.number("atol", atol, low=0), checks.number("ftol", ftol, low=0)
-    f_star = -np.inf if f_star is None else checks.number("f_star", f_star)
-    checks.choice("test", test, TESTS)
-    max_trials = checks.integer("max_trials", max_trials, low=1)
-    cg_rtol = checks.number("cg_rtol", cg_rtol, above=0, below=1)
-    cg_max_iter = None if cg_max_iter is None else checks.integer("cg_max_iter", cg_max_iter, low=1)
-
+    B, gamma = check_metric(metric, len(x)), checks.positive("gamma0", gamma0)
+    goals = _Goals.checked(gtol, tol, atol, f_star, ftol, max_iter)
     problem = _Problem(fun, jac, hess, hessp, tuple(args), len(x))
-    at = _Point(x, *problem.start(x), B)
-    goal = max(gtol * at.g_norm, atol)
-    search = _Search(problem, B, test, max_trials)
-    history: dict[str, list[float]] = {name: [] for name in ("fun", "grad_norm", "gamma", "lam", "step_norm", "trials")}
-    nit, reason = 0, ""
-    while True:
-        history["fun"].append(at.f)
-        history["grad_norm"].append(at.g_norm)
-        reason = "gradient" if at.g_norm <= goal else "value" if at.f - f_star <= ftol else reason
-        if reason or nit == max_iter:
-            break
+    search = _Search.checked(problem, B, test, max_trials, cg_rtol, cg_max_iter)
+    return _Descent(search, x, gamma).run(goals, callback)
+
+
+class _Goals(NamedTuple):
+    """Where a run ends."""
+
+    gtol: float
+    atol: float
+    f_star: float
+    ftol: float
+    max_iter: int
+
+    @classmethod
+    def checked(cls, gtol: Any, tol: Any, atol: Any, f_star: Any, ftol: Any, max_iter: Any) -> _Goals:
+        return cls(
+            checks.number("gtol" if tol is None else "tol", gtol if tol is None else tol, low=0),
+            checks.number("atol", atol, low=0),
+            -np.inf if f_star is None else checks.number("f_star", f_star),
+            checks.number("ftol", ftol, low=0),
+            checks.integer("max_iter", max_iter, low=0),
+        )
+
+    def met(self, f: float, g_norm: float, first_norm: float) -> str:
+        """Which goal a point meets; empty if none."""
+        if g_norm <= max(self.gtol * first_norm, self.atol):
+            return "gradient"
+        return "value" if f - self.f_star <= self.ftol else ""
+
+
+class _Descent:
+    """One run: where it is, gamma, and what it has seen."""
+
+    def __init__(self, search: _Search, x: Array, gamma: float) -> None:
+        self.search, self.problem, self.gamma, self.nit = search, search.problem, gamma, 0
+        self.at = _Point(x, *self.problem.start(x), search.metric)
+        self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
+
+    def run(self, goals: _Goals, callback: Callable[..., Any] | None) -> OptimizeResult:
+        reason = ""
+        while True:
+            self.history["fun"].append(self.at.f)
+            self.history["grad_norm"].append(self.at.g_norm)
+            reason = goals.met(self.at.f, self.at.g_norm, self.history["grad_norm"][0]) or reason
+            if not reason and self.nit == goals.max_iter:
+                reason = "max_iter"
+            reason = reason or self.step()
+            if reason in MESSAGES:
+                return self.result(reason)
+            if callback is not None and _stops(callback, self.state()):
+                reason = "callback"
+
+    def step(self) -> str:
+        """One iteration; the reason why there is none, or empty."""
         try:
-            H = problem.hessian(at.x, first=nit == 0)
+            H = self.problem.hessian(self.at.x, first=self.nit == 0)
         except _NotFinite:
-            if nit == 0:
+            if self.nit == 0:
                 raise ValueError("hess must return finite numbers at x0, got NaN or infinity") from None
-            reason = "hessian"
-            break
-        found = search(at, prepare(H, B, cg_rtol=cg_rtol, cg_max_iter=cg_max_iter), gamma)
+            return "hessian"
+        found = self.search(self.at, self.search.prepare(H), self.gamma)
         if found is None:
-            reason = "precision"
-            break
-        at, gamma, record = found
+            return "precision"
+        self.at, gamma, record = found
         for name, value in record.items():
-            history[name].append(value)
-        nit += 1
-        gamma = min(2 * gamma, 1e300)
-        if callback is not None and _stops(
-            callback, OptimizeResult(x=at.x.copy(), fun=at.f, jac=at.g.copy(), gamma=gamma, nit=nit)
-        ):
-            reason = "callback"
-    status, message = MESSAGES[reason or "max_iter"]
-    return OptimizeResult(
-        x=at.x, fun=at.f, jac=at.g, success=status == 0, status=status, message=message, nit=nit, nfev=problem.nfev,
-        njev=problem.njev, nhev=problem.nhev, nsolve=search.nsolve, nchol_fail=search.nchol_fail, nprod=search.nprod,
-        gamma=gamma, grad_norm=at.g_norm, history={name: np.array(values) for name, values in history.items()},
-    )  # fmt: skip
+            self.history[name].append(value)
+        self.nit, self.gamma = self.nit + 1, min(2 * gamma, 1e300)
+        return ""
+
+    def state(self) -> OptimizeResult:
+        """What a callback is told."""
+        at = self.at
+        return OptimizeResult(x=at.x.copy(), fun=at.f, jac=at.g.copy(), gamma=self.gamma, nit=self.nit)
+
+    def result(self, reason: str) -> OptimizeResult:
+        (status, message), at, problem, search = MESSAGES[reason], self.at, self.problem, self.search
+        return OptimizeResult(
+            x=at.x, fun=at.f, jac=at.g, success=status == 0, status=status, message=message, nit=self.nit, nfev=problem.nfev,
+            njev=problem.njev, nhev=problem.nhev, nsolve=search.nsolve, nchol_fail=search.nchol_fail, nprod=search.nprod,
+            gamma=self.gamma, grad_norm=at.g_norm, history={k: np.array(values) for k, values in self.history.items()},
+        )  # fmt: skip
 
 
 class _Point:
@@ -205,25 +225,38 @@ class _Point:
 class _Search:
     """The search for gamma at one point: halve it until a step is accepted."""
 
-    def __init__(self, problem: _Problem, metric: Metric, test: str, max_trials: int) -> None:
-        self.problem, self.metric, self.test, self.max_trials = problem, metric, test, max_trials
+    def __init__(self, problem: _Problem, metric: Metric, test: str, max_trials: int, prepare: Callable[[Any], Solve]) -> None:
+        self.problem, self.metric, self.test, self.max_trials, self.prepare = problem, metric, test, max_trials, prepare
         self.nsolve = self.nchol_fail = self.nprod = 0
+
+    @classmethod
+    def checked(cls, problem: _Problem, B: Metric, test: Any, max_trials: Any, cg_rtol: Any, cg_max_iter: Any) -> _Search:
+        checks.choice("test", test, TESTS)
+        rtol = checks.number("cg_rtol", cg_rtol, above=0, below=1)
+        most = None if cg_max_iter is None else checks.integer("cg_max_iter", cg_max_iter, low=1)
+        max_trials = checks.integer("max_trials", max_trials, low=1)
+        return cls(problem, B, test, max_trials, lambda H: prepare(H, B, cg_rtol=rtol, cg_max_iter=most))
 
     def __call__(self, at: _Point, solve: Solve, gamma: float) -> tuple[_Point, float, dict[str, float]] | None:
         for trial in range(1, self.max_trials + 1):
-            h, lam, products = damped_step(solve, at.g, at.g_norm, gamma)
-            self.nsolve, self.nprod, self.nchol_fail = self.nsolve + 1, self.nprod + products, self.nchol_fail + (h is None)
-            if h is not None:
-                if np.array_equal(at.x + h, at.x):
-                    return None
-                f, g = self.problem.trial(at.x + h, at.f if self.test == "function" else np.inf)
-                if g is not None:
-                    new = _Point(at.x + h, f, g, self.metric)
-                    if self._accepts(at, new, h, gamma):
-                        step_norm = self.metric.norm(h)
-                        return new, gamma, {"gamma": gamma, "lam": lam, "step_norm": step_norm, "trials": trial}
+            h, lam = self._step(at, solve, gamma)
+            if h is not None and np.array_equal(at.x + h, at.x):
+                return None  # the step is lost in rounding
+            new = None if h is None else self._trial(at, h)
+            if h is not None and new is not None and self._accepts(at, new, h, gamma):
+                size = self.metric.norm(h)
+                return new, gamma, {"gamma": gamma, "lam": lam, "step_norm": size, "trials": trial}
             gamma /= 2
         return None
+
+    def _step(self, at: _Point, solve: Solve, gamma: float) -> tuple[Array | None, float]:
+        h, lam, products = damped_step(solve, at.g, at.g_norm, gamma)
+        self.nsolve, self.nprod, self.nchol_fail = self.nsolve + 1, self.nprod + products, self.nchol_fail + (h is None)
+        return h, lam
+
+    def _trial(self, at: _Point, h: Array) -> _Point | None:
+        f, g = self.problem.trial(at.x + h, at.f if self.test == "function" else np.inf)
+        return None if g is None else _Point(at.x + h, f, g, self.metric)
 
     def _accepts(self, at: _Point, new: _Point, h: Array, gamma: float) -> bool:
         slope, norms = float(-(new.g @ h)), (at.g_norm, new.g_norm)
@@ -308,6 +341,7 @@ class _Problem:
 
 
 def check_callables(fun: Any, jac: Any, hess: Any, hessp: Any, bounds: Any, constraints: Any) -> None:
+    """Refuse what `minimize_gns` cannot work with: no gradient, none or two kinds of Hessian, bounds, constraints."""
     checks.function("fun", fun)
     if jac is not True:
         checks.function("jac", jac)
@@ -321,6 +355,7 @@ def check_callables(fun: Any, jac: Any, hess: Any, hessp: Any, bounds: Any, cons
 
 
 def check_metric(metric: Any, n: int) -> Metric:
+    """The metric that an argument means, for n variables; ValueError where it does not fit."""
     if metric is not None and not isinstance(metric, Metric):
         metric = Metric(checks.array("metric", metric, ndim=(1, 2)))
     B = metric or Metric()

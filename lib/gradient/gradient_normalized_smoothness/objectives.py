@@ -97,7 +97,7 @@ class LogSumExp(Objective):
     def _hess(self, x: Array, kind: str) -> Array:
         weights = softmax((self.A @ x - self.b) / self.mu)
         rows = self.A if kind == "gauss_newton" else self.A - weights @ self.A  # (11), the second term without cancellation
-        return (rows * (weights / self.mu)[:, None]).T @ rows  # (11)
+        return _gram(rows, weights / self.mu)  # (11)
 
 
 class ResidualPower(Objective):
@@ -219,7 +219,13 @@ class Logistic(Objective):
     def _hess(self, x: Array, kind: str) -> Array:
         t = self.A @ x
         weights = expit(-t) * (expit(t) if kind == "exact" else expit(-t))  # (14)
-        return (self.A * (weights / len(t))[:, None]).T @ self.A
+        return _gram(self.A, weights / len(t))
+
+
+def _gram(rows: Array, weights: Array) -> Array:
+    """The weighted sum of the rows' outer products: a matrix times itself, which is half the work and exactly symmetric."""
+    half = rows * np.sqrt(weights)[:, None]
+    return half.T @ half
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -82,41 +82,70 @@ def gamma_estimate(
     base = np.asarray(jac(x[None])[0] if vectorized else jac(x), dtype=float)
     g = base if g is None else np.asarray(checks.array("g", g, shape=(len(x),)), dtype=float)
     n_dirs, n_radii = checks.integer("n_dirs", n_dirs, low=0), checks.integer("n_radii", n_radii, low=4)
-    largest = checks.positive("largest", largest)
-    checks.boolean("local", local)
+    largest, local = checks.positive("largest", largest), checks.boolean("local", local)
     H = H if hasattr(H, "todense") or hasattr(H, "matvec") else checks.array("H", H, shape=(len(x), len(x)))
-    g_norm = B.dual_norm(g)
-    if g_norm == 0:
+    if B.dual_norm(g) == 0:
         raise ValueError("g must not be zero: gamma is undefined at a stationary point")
 
-    rows = checks.generator("seed", seed).normal(size=(n_dirs, len(x)))
-    rows = np.vstack([-B.solve(g), rows, -rows]) if not local else np.vstack([-B.solve(g), rows])
-    rows = np.array([row / B.norm(row) for row in rows])
+    rows = _directions(B, g, checks.generator("seed", seed).normal(size=(n_dirs, len(x))), both_ways=not local)
     reach = np.full(len(rows), largest)
     if local:
-        slope, bend = rows @ g, np.einsum("ij,ij->i", rows, (H @ rows.T).T)
-        rows, slope = rows * np.where(slope > 0, -1.0, 1.0)[:, None], -np.abs(slope)
-        reach = np.minimum(largest, np.divide(-slope, bend, out=np.full(len(rows), np.inf), where=bend > 0))
+        rows, reach = _within_local_set(rows, g, H, largest)
+    error = _Error(jac if vectorized else _one_by_one(jac), x, base, H, B, rows, reach)
+    return _longest(error, B.dual_norm(g), largest, n_radii)
 
-    def relative_error(radii: Array) -> Array:
+
+def _directions(B: Metric, g: Array, drawn: Array, both_ways: bool) -> Array:
+    """Unit vectors: the steepest one, and those drawn, where `both_ways` also their opposites."""
+    rows = np.vstack([-B.solve(g), drawn, -drawn] if both_ways else [-B.solve(g), drawn])
+    return np.array([row / B.norm(row) for row in rows])
+
+
+def _within_local_set(rows: Array, g: Array, H: Any, largest: float) -> tuple[Array, Array]:
+    """The directions, turned downhill, and how far each stays in ``{h : <g, h> + <H h, h> <= 0}``."""
+    slope, bend = rows @ g, np.einsum("ij,ij->i", rows, (H @ rows.T).T)
+    rows, slope = rows * np.where(slope > 0, -1.0, 1.0)[:, None], -np.abs(slope)
+    return rows, np.minimum(largest, np.divide(-slope, bend, out=np.full(len(rows), np.inf), where=bend > 0))
+
+
+def _one_by_one(jac: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """A gradient of one point as one of many points."""
+    return lambda points: np.array([jac(point) for point in points]).reshape(points.shape)
+
+
+class _Error(NamedTuple):
+    """The relative error of the gradient's linear model along rays from x."""
+
+    jac: Callable[[Array], Any]
+    x: Array
+    base: Array
+    H: Any
+    metric: Metric
+    rows: Array
+    reach: Array
+
+    def __call__(self, radii: Array) -> Array:
         """``||error|| / ||h||`` for each direction and radius, shape (n_dirs, n_radii); 0 outside of the local set."""
-        found = np.zeros((len(rows), len(radii)))
-        i, j = np.nonzero(radii[None, :] <= reach[:, None] * (1 + 1e-12))
-        steps = rows[i] * radii[j][:, None]
+        found = np.zeros((len(self.rows), len(radii)))
+        i, j = np.nonzero(radii[None, :] <= self.reach[:, None] * (1 + 1e-12))
+        steps = self.rows[i] * radii[j][:, None]
         with np.errstate(all="ignore"):
-            ahead = jac(x + steps) if vectorized else np.array([jac(x + h) for h in steps]).reshape(steps.shape)
-            ahead, bent = np.asarray(ahead, dtype=float), (H @ steps.T).T
-            size = _dual_norms(B, ahead - base - bent)  # (2), its left side
-            rounding = _dual_norms(B, np.abs(ahead) + np.abs(base) + np.abs(bent)) * 2.0**20 * np.finfo(float).eps
+            ahead, bent = np.asarray(self.jac(self.x + steps), dtype=float), (self.H @ steps.T).T
+            size = _dual_norms(self.metric, ahead - self.base - bent)  # (2), its left side
+            digits = _dual_norms(self.metric, np.abs(ahead) + np.abs(self.base) + np.abs(bent))
+        rounding = digits * 2.0**20 * np.finfo(float).eps
         size = np.where((size <= rounding) & np.isfinite(size), 0.0, size)  # an error without six digits tells nothing
         found[i, j] = np.where(np.isfinite(size), size, np.inf) / radii[j]
         return found
 
+
+def _longest(error: _Error, g_norm: float, largest: float, n_radii: int) -> float:
+    """The largest radius up to which ``radius * error`` stays within `g_norm`, narrowed in four rounds."""
     low, high, worst = largest * 1e-18, largest, 0.0  # worst: of all radii up to low
     for _ in range(4):  # each round narrows the interval between a radius that fits and one that does not
-        ends = reach[(reach > low) & (reach < high)]  # the last point of every direction that ends here
+        ends = error.reach[(error.reach > low) & (error.reach < high)]  # the last point of every direction that ends here
         radii = np.unique(np.concatenate([np.geomspace(low, high, n_radii), ends]))
-        running = np.maximum.accumulate(relative_error(radii).max(axis=0, initial=worst))
+        running = np.maximum.accumulate(error(radii).max(axis=0, initial=worst))
         fits = radii * running <= g_norm
         if fits.all():
             return float(radii[-1])

@@ -4,10 +4,9 @@ Elias Frantar, Eldar Kurtic and Dan Alistarh, "M-FAC: Efficient Matrix-Free Appr
 NeurIPS 2021, arXiv:2107.03356.
 
 Implemented: the static algorithm, full and in blocks (`static`), the dynamic algorithm over a sliding window (`dynamic`), the
-optimizer (`optimizer`), one-shot pruning with recomputation (`pruning`) and what gradual pruning needs (`gradual`). Not
-implemented: streaming of gradient pages between CPU and GPU (the algebra is the same), the CUDA kernel, the optimizer's option
-for networks that are sparse from the start (`KeepPruned` holds weights at zero under any optimizer). What only the chapter's
-experiments use is in `study`.
+optimizer (`optimizer`) with its option for networks that are sparse from the start, one-shot pruning with recomputation
+(`surgeon`, `pruning`) and what gradual pruning needs (`gradual`). Not implemented: streaming of gradient pages between CPU and
+GPU (the algebra is the same), the CUDA kernel. What only the chapter's experiments use is in `study`.
 
 ===========  =========================  ========  ==================================================================
 symbol       name                       shape     meaning
@@ -28,8 +27,9 @@ from __future__ import annotations
 from .dynamic import DynamicFisherInverse, window_factors
 from .gradual import KeepPruned, PruneSchedule
 from .optimizer import MFAC
-from .pruning import PruneResult, collect_gradients, obs_prune, obs_saliency, obs_step, prunable, sparsity_path
+from .pruning import PruneResult, collect_gradients, obs_prune, prunable
 from .static import DAMP, StaticFisherInverse, rank_one_vectors
+from .surgeon import obs_saliency, obs_step, sparsity_path
 
 __all__ = [
     "DAMP",

@@ -34,6 +34,9 @@ class MFAC(torch.optim.Optimizer):
         mu in [0, 1) (0).
     weight_decay : float
         Added to the gradient, times the weights, before it enters the window; at least 0 (0).
+    sparse : bool
+        Whether weights that are zero at the first step stay so (False): window and step are then over the others alone, so
+        memory and time shrink with the network. Biases that start at zero stay there, too.
 
     Raises
     ------
@@ -70,7 +73,10 @@ class MFAC(torch.optim.Optimizer):
         damp: float = DAMP,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
+        sparse: bool = False,
     ) -> None:
+        self.sparse = checks.boolean("sparse", sparse)
+        self._alive: torch.Tensor | None = None  # with `sparse`: which weights, of all in one vector, take part
         given = {"lr": lr, "ngrads": ngrads, "damp": damp, "momentum": momentum, "weight_decay": weight_decay}
         self._window: DynamicFisherInverse | None = None
         super().__init__(params, _checked(given))
@@ -106,12 +112,16 @@ class MFAC(torch.optim.Optimizer):
         if not trained:
             raise ValueError("MFAC has no parameter that requires a gradient")
         g = self._gradient(trained)
+        alive = self._taking_part(trained, g)
+        g = g if alive is None else g[alive]
         window = self._ready(trained, g)
         n_steps = window.n_updates + 1
         if not torch.isfinite(g).all():
             raise ValueError(f"the gradient at step {n_steps} is not finite")
         window.damp = self._shared()["damp"]
         u, at = window.update_mul(g), 0
+        if alive is not None:
+            u, self._alive = u.new_zeros(len(alive)).masked_scatter(alive, u), alive
         for p, group in trained:
             part = u[at : at + p.numel()].view_as(p)
             at += p.numel()
@@ -137,6 +147,19 @@ class MFAC(torch.optim.Optimizer):
             parts.append((p.grad.to(wide) + group["weight_decay"] * p.to(wide)).flatten())  # (8)
         return torch.cat(parts)
 
+    def _taking_part(self, trained: list[tuple[torch.nn.Parameter, dict[str, Any]]], g: torch.Tensor) -> torch.Tensor | None:
+        """With `sparse`, which entries of the gradient enter the window: those whose weight was not zero at first."""
+        if not self.sparse:
+            return None
+        alive = self._alive
+        if alive is None:
+            alive = torch.cat([p.flatten() for p, _ in trained]) != 0
+        if not alive.any():
+            raise ValueError("sparse leaves no weight to train: all are zero")
+        if len(alive) != len(g):
+            raise ValueError("the parameters that require a gradient are not those of the first step")
+        return alive
+
     def _ready(self, trained: list[Any], g: torch.Tensor) -> DynamicFisherInverse:
         """The window for this gradient, made at the first step."""
         shared = self._shared()
@@ -159,28 +182,31 @@ class MFAC(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Settings, momentum and the window (entry ``"window"``; None before the first step)."""
         window = None if self._window is None else self._window.state_dict()
-        return {**super().state_dict(), "window": window}
+        alive = None if self._alive is None else self._alive.clone()
+        return {**super().state_dict(), "window": window, "sparse": self.sparse, "alive": alive}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over settings, momentum and window; momentum keeps its own type, which may be wider than the network's."""
-        saved = state_dict.get("window")
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != "window"})
+        saved, own = state_dict.get("window"), ("window", "sparse", "alive")
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in own})
         numbers = [n for group in state_dict["param_groups"] for n in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for number, p in zip(numbers, params, strict=True):
             if "momentum_buffer" in state_dict["state"].get(number, {}):
                 self.state[p]["momentum_buffer"] = state_dict["state"][number]["momentum_buffer"].to(p.device, copy=True)
-        self._window = None
+        self._window, alive = None, state_dict.get("alive")
+        self.sparse = state_dict.get("sparse", False)
+        self._alive = None if alive is None else alive.to(params[0].device, copy=True)
         if saved is not None:
             m, d = saved["G"].shape
-            trained = sum(p.numel() for p in params if p.requires_grad)
+            trained = sum(p.numel() for p in params if p.requires_grad) if alive is None else int(alive.sum())
             if d != trained:
                 raise ValueError(f"the saved window is for {d} parameters, this optimizer trains {trained}")
             self._window = DynamicFisherInverse(m, d, saved["damp"], saved["G"].dtype, params[0].device)
             self._window.load_state_dict(saved)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_window": self._window}
+        return {**super().__getstate__(), "_window": self._window, "sparse": self.sparse, "_alive": self._alive}
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:

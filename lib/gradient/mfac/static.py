@@ -57,6 +57,8 @@ def rank_one_vectors(grads: torch.Tensor, damp: float = DAMP) -> tuple[torch.Ten
 
 def _rank_one_vectors(G: torch.Tensor, c: float) -> tuple[torch.Tensor, torch.Tensor]:
     m = G.shape[1]
+    if G.shape[2] == 1:
+        return _scalar_vectors(G, c)
     V, q = torch.empty_like(G), G.new_empty(G.shape[:2])
     for i in range(m):
         g, before = G[:, i, :, None], V[:, :i]
@@ -64,6 +66,15 @@ def _rank_one_vectors(G: torch.Tensor, c: float) -> tuple[torch.Tensor, torch.Te
         V[:, i] = (c * g - _apply(before.mT, share))[..., 0]  # (3)
         q[:, i] = m + (g[..., 0] * V[:, i]).sum(1)  # (3)
     return V, q
+
+
+def _scalar_vectors(G: torch.Tensor, c: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same where every block is one weight: F_{i-1} is a number, so (3) is a division by a running sum."""
+    m = G.shape[1]
+    earlier = torch.nn.functional.pad(G[:, :-1] ** 2, (0, 0, 1, 0)).cumsum(1)
+    F = 1 / c + earlier / m  # (3)
+    V = G / F  # (3)
+    return V, (m + G * V)[..., 0]  # (3)
 
 
 def _apply(A: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

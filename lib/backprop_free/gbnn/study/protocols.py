@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.stats import rankdata, studentized_range
 from sklearn.neural_network import MLPClassifier
 
-from lib.backprop_free.gbnn import newton_step
+from lib.backprop_free.gbnn import mean_loss, newton_step
 from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies, refit_accuracies
 from lib.backprop_free.gbnn.study.rivals import GRIDS, fitted, make
 from lib.backprop_free.gbnn.study.sets import Split, split
@@ -28,24 +32,36 @@ def error_of(estimator: Any, X: Floats, y: npt.NDArray, regression: bool) -> flo
     return float(np.sqrt(np.mean((predicted - y) ** 2)) if regression else np.mean(predicted != y))
 
 
-def tuned(method: str, part: Split, seed: int, n_units: int, regression: bool, **more: Any) -> tuple[float, bool, float]:
-    """Test error with the setting that is best on a quarter of the training rows, held out; whether it is at an edge; it.
+def tuned(
+    method: str, part: Split, seed: int, n_units: int, regression: bool, folds: int = 2, **more: Any
+) -> tuple[float, bool, Any]:
+    """Test error with the best setting of a method's grid, trained on all rows; whether it is at an edge; the setting.
 
-    The first of equal ones wins; a run that diverges loses. The ends of a grid that bound the setting itself (no penalty, full
-    steps) are no edges.
+    Best is the mean error on one half of the training rows (``folds=1``), or on each half in turn, trained on the other. The
+    first of equal ones wins; a run that diverges loses. See `at_an_edge`.
     """
-    cut, grid = 3 * len(part.y) // 4, GRIDS[method][1]
+    grid, halves = GRIDS[method][1], np.array_split(np.arange(len(part.y)), 2)
+    pairs = [(halves[0], halves[1]), (halves[1], halves[0])][:folds]
     errors = []
     for value in grid:
         try:
-            model = fitted(make(method, value, seed, n_units, regression, **more), part.X[:cut], part.y[:cut])
-            errors.append(error_of(model, part.X[cut:], part.y[cut:], regression))
+            errors.append(fmean(_held_out(make(method, value, seed, n_units, regression, **more), part, *p) for p in pairs))
         except ValueError:  # weights that are not finite
-            errors.append(np.inf)
-    best = int(np.argmin(np.round(errors, 9)))
-    final = fitted(make(method, grid[best], seed, n_units, regression, **more), part.X, part.y)
-    edge = best in (0, len(grid) - 1) and grid[best] not in (0.0, 1.0)
-    return error_of(final, part.X_test, part.y_test, regression), edge, grid[best]
+            errors.append(math.inf)
+    best = grid[int(np.argmin(np.round(errors, 9)))]
+    final = fitted(make(method, best, seed, n_units, regression, **more), part.X, part.y)
+    return error_of(final, part.X_test, part.y_test, regression), at_an_edge(best, grid), best
+
+
+def _held_out(estimator: Any, part: Split, rows: npt.NDArray, held: npt.NDArray) -> float:
+    model = fitted(estimator, part.X[rows], part.y[rows])
+    return error_of(model, part.X[held], part.y[held], not hasattr(model, "classes_"))
+
+
+def at_an_edge(chosen: Any, grid: tuple[Any, ...]) -> bool:
+    """Whether a penalty or learning rate ends its grid; ends that bound it anyway (no penalty, full steps) are no edges."""
+    values = [value[0] if isinstance(value, tuple) else value for value in (chosen, *grid)]
+    return values[0] in (min(values), max(values)) and values[0] not in (0.0, 1.0)
 
 
 def race(rng: Any, name: str, index: int, n_train: int, n_units: int, regression: bool = False, **more: Any) -> dict[str, Any]:
@@ -53,6 +69,20 @@ def race(rng: Any, name: str, index: int, n_train: int, n_units: int, regression
     stream = rng("race", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
     return {method: tuned(method, part, seed, n_units, regression, **more) for method in GRIDS}
+
+
+def mean_ranks(behind: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Mean rank of each method over the sets (1 the best, ties shared), from the rivals' errors minus GBNN's, by set."""
+    names = next(iter(behind.values()))
+    errors = np.array([[0.0] * len(names), *([row[name] for name in names] for row in behind.values())])
+    ranks = rankdata(np.round(errors, 6), axis=0).mean(axis=1)
+    return dict(zip(("GBNN", *behind), ranks.tolist(), strict=True))
+
+
+def nemenyi(n_methods: int, n_sets: int) -> float:
+    """Critical difference of mean ranks at level 0.05 (Demsar 2006)."""
+    quantile = studentized_range.ppf(0.95, n_methods, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_sets)))
 
 
 def switch_off(
@@ -76,14 +106,14 @@ def switch_off(
 
 
 def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], max_iter: int, effort: int) -> dict[str, Floats]:
-    """Test accuracy by number of hidden units: GBNN, in stages, by learning rate; Adam and L-BFGS trained anew, no penalty."""
+    """Test accuracy by number of hidden units: GBNN, in stages; Adam and L-BFGS trained anew, without a penalty."""
     stream = rng("widths", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
     found = {}
-    for rate in (0.5, 0.1):
-        model = make("GBNN", rate, seed, max(counts), max_iter=max_iter).fit(part.X, part.y)
+    for name, rate, J in (("GBNN, 0.5", 0.5, 3), ("GBNN, 0.1", 0.1, 3), ("GBNN, 0.1, J = 1", 0.1, 1)):
+        model = make("GBNN", rate, seed, max(counts), units_per_step=J, max_iter=max_iter).fit(part.X, part.y)
         staged = model.staged_score(part.X_test, part.y_test)
-        found[f"GBNN, {rate}"] = np.array([staged[min(k // 3, len(staged)) - 1] for k in counts])
+        found[name] = np.array([staged[min(k // J, len(staged)) - 1] for k in counts])
     for method in ("Adam", "L-BFGS"):
         models = [fitted(make(method, 0.0, seed, k, effort=effort), part.X, part.y) for k in counts]
         found[method] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
@@ -117,12 +147,17 @@ def hidden(network: MLPClassifier, X: Floats) -> Floats:
     return X
 
 
-def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> Floats:
-    """Test accuracy by learning rate 1 or 0.1 (rows) and subsample 1 or 0.5 (columns)."""
+#: Learning rate and subsample, from full steps on all rows to both brakes.
+BRAKES = ((1.0, 1.0), (1.0, 0.5), (0.1, 1.0), (0.1, 0.5))
+
+
+def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> Floats:
+    """Test accuracy with each of `BRAKES`; then with the last and twice the iterations a piece."""
     stream = rng("shrinkage", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
-    grid = [[make("GBNN", rate, seed, n_units, subsample=s, **more) for s in (1.0, 0.5)] for rate in (1.0, 0.1)]
-    return np.array([[fitted(model, part.X, part.y).score(part.X_test, part.y_test) for model in row] for row in grid])
+    models = [make("GBNN", brakes, seed, n_units, max_iter=max_iter) for brakes in BRAKES]
+    models.append(make("GBNN", BRAKES[-1], seed, n_units, max_iter=2 * max_iter))
+    return np.array([fitted(model, part.X, part.y).score(part.X_test, part.y_test) for model in models])
 
 
 def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, Any]:
@@ -137,8 +172,8 @@ def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **mo
     return found
 
 
-def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[dict[str, tuple[float, float]], list[float]]:
-    """Training loss and test accuracy with each rule of the Newton step; how much longer the diagonal one is, step by step."""
+def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[dict[str, tuple[Floats, float]], list[float]]:
+    """Training losses and test accuracy with each rule of the step; how much longer the diagonal one is, step by step."""
     longer: list[float] = []
 
     def exact(y: Floats, F: Floats, h: Floats) -> float:
@@ -146,23 +181,26 @@ def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[d
         longer.append(steps[0] / steps[1])
         return steps[1]
 
-    rules: dict[str, Any] = {"diagonal": "diagonal", "exact": exact, "none": "none"}
+    def line_search(y: Floats, F: Floats, h: Floats) -> float:
+        return float(minimize_scalar(lambda rho: mean_loss(y, F + rho * h, "softmax"), bounds=(0, 100), method="bounded").x)
+
+    rules: dict[str, Any] = {"diagonal": "diagonal", "exact": exact, "line search": line_search, "none": "none"}
     found = {}
     for name, rule in rules.items():
         model = make("GBNN", 0.2, seed, n_units, newton=rule, max_iter=max_iter).fit(part.X, part.y)
-        found[name] = float(model.train_losses_[-1]), float(model.score(part.X_test, part.y_test))
+        found[name] = model.train_losses_, float(model.score(part.X_test, part.y_test))
     return found, longer
 
 
-def full_steps(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> dict[str, tuple[float, float]]:
-    """Training loss at the end, over that at the start, and test accuracy: learning rate 1 and all rows, by Newton rule."""
+def full_steps(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> dict[str, tuple[Floats, float]]:
+    """Training losses and test accuracy with learning rate 1 and all rows, by Newton rule."""
     stream = rng("full steps", name, index)
     part, seed = split(name, stream, n_train, 1000), seed_of(stream)
     found = {}
     for rule in ("diagonal", "exact"):
-        model = make("GBNN", 1.0, seed, n_units, subsample=1.0, newton=rule, max_iter=max_iter)
+        model = make("GBNN", (1.0, 1.0), seed, n_units, newton=rule, max_iter=max_iter)
         losses = fitted(model, part.X, part.y).train_losses_
-        found[rule] = float(losses[-1] / losses[0]), float(model.score(part.X_test, part.y_test))
+        found[rule] = losses, float(model.score(part.X_test, part.y_test))
     return found
 
 

@@ -21,13 +21,13 @@ from lib.backprop_free.gbnn.losses import _mean_loss, _residuals
 from lib.backprop_free.gbnn.pieces import _initial_weights, _unpack
 
 Floats = npt.NDArray[np.float64]
-#: Method -> its one tuned setting and that setting's grid, five values each; a penalty of 0 and a rate of 1 are bounds.
-GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "GBNN": ("learning_rate", (0.02, 0.06, 0.2, 0.5, 1.0)),
-    "Adam": ("alpha", (0.0, 0.1, 1.0, 10.0, 100.0)),
-    "L-BFGS": ("alpha", (0.0, 0.3, 3.0, 30.0, 300.0)),
-    "SGD": ("learning_rate_init", (0.0005, 0.002, 0.008, 0.03, 0.12)),
-    "trees": ("learning_rate", (0.005, 0.02, 0.08, 0.3, 1.0)),
+#: Method -> what is tuned, and the eight settings that are tried; a penalty of 0 and a rate of 1 are bounds.
+GRIDS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
+    "GBNN": (("learning_rate", "subsample"), tuple((rate, share) for rate in (0.02, 0.06, 0.25, 1.0) for share in (0.5, 1.0))),
+    "Adam": (("alpha",), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)),
+    "L-BFGS": (("alpha",), (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)),
+    "SGD": (("learning_rate_init",), (0.0005, 0.001, 0.002, 0.005, 0.015, 0.04, 0.12, 0.3)),
+    "trees": (("learning_rate",), (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)),
 }
 
 
@@ -147,16 +147,18 @@ def _wide_objective(
     return float(value), gradient
 
 
-def make(method: str, value: float, seed: int, n_units: int, regression: bool = False, effort: int = 200, **more: Any) -> Any:
-    """A fresh estimator of a method, with its tuned setting at a value.
+def make(method: str, value: Any, seed: int, n_units: int, regression: bool = False, effort: int = 200, **more: Any) -> Any:
+    """A fresh estimator of a method, with what is tuned at a value: a number, or for GBNN a pair (learning rate, subsample).
 
     `effort` is the number of epochs of Adam and SGD, of iterations of L-BFGS, and twice that of the trees' rounds; `more` goes
     to GBNN alone, which has 3 units a step by default.
     """
-    setting, _ = GRIDS[checks.choice("method", method, GRIDS)]
+    names, _ = GRIDS[checks.choice("method", method, GRIDS)]
     if method == "GBNN":
         made = GBNNRegressor if regression else GBNNClassifier
-        return made(n_units, **({"units_per_step": 3} | more), random_state=seed).set_params(**{setting: value})
+        values = value if isinstance(value, tuple) else (value,)
+        settings = {"units_per_step": 3} | dict(zip(names, values, strict=False)) | more
+        return made(n_units, **settings, random_state=seed)
     if method == "L-BFGS":
         return WideNetwork(n_units, alpha=value, max_iter=effort, random_state=seed, regression=regression)
     if method == "trees":
@@ -164,11 +166,16 @@ def make(method: str, value: float, seed: int, n_units: int, regression: bool = 
         return boosted(learning_rate=value, max_iter=max(1, effort // 2), early_stopping=False, random_state=seed)
     made_mlp = MLPRegressor if regression else MLPClassifier
     settings = {"solver": method.lower(), "learning_rate_init": 0.01, "hidden_layer_sizes": (n_units,), "max_iter": effort}
-    return made_mlp(**(settings | {setting: value}), random_state=seed)
+    return made_mlp(**(settings | {names[0]: value}), random_state=seed)
+
+
+def told(value: Any) -> str:
+    """A setting as a table shows it: numbers parted by a slash."""
+    return "/".join(f"{number:g}" for number in np.atleast_1d(value))
 
 
 def fitted(estimator: Any, X: Floats, y: npt.NDArray) -> Any:
-    """The estimator, fit; that it stops at its number of iterations is known."""
-    with warnings.catch_warnings():
+    """The estimator, fit; that it stops at its number of iterations is known, and one that overflows raises ValueError."""
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", ConvergenceWarning)
         return estimator.fit(X, y)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .instances import ChebyshevChain, DenseHessian, Instance, chebyshev, linear_residual, logistic, rosenbrock, soft_maximum
 from .protocols import (
-    Softmax,
     first_below,
     gamma_map,
     gap_at,
@@ -16,6 +15,7 @@ from .protocols import (
     solve,
     tuned,
 )
+from .real import Softmax, flip, flip_by_rule, mnist_images, rule_of_two
 from .rivals import (
     cubic_newton,
     cubic_step,
@@ -23,6 +23,7 @@ from .rivals import (
     gradient_method,
     largest_gamma,
     published_search,
+    scipy_newton,
     super_universal_newton,
 )
 
@@ -36,6 +37,8 @@ __all__ = [
     "cubic_step",
     "fast_gradient_method",
     "first_below",
+    "flip",
+    "flip_by_rule",
     "gamma_map",
     "gap_at",
     "gaps",
@@ -44,11 +47,14 @@ __all__ = [
     "lemma_violations",
     "linear_residual",
     "logistic",
+    "mnist_images",
     "power",
     "published_search",
     "remaining_gap",
     "remaining_run",
     "rosenbrock",
+    "rule_of_two",
+    "scipy_newton",
     "soft_maximum",
     "solve",
     "super_universal_newton",

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import OptimizeResult
-from scipy.sparse.linalg import LinearOperator
-from scipy.special import logsumexp, softmax
 
 from lib import checks
 from lib.gradient.gradient_normalized_smoothness.hessians import Array, Metric, prepare
@@ -220,7 +218,7 @@ def lemma_violations(problem: Instance, x: ArrayLike, kind: str, gammas: Sequenc
 
 def remaining_gap(
     problem: Instance, x: ArrayLike, minimizer: ArrayLike, lam: float, kind: str = "fisher"
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Where the gap at a point lies, and how wrong a matrix is at the minimizer, both in the identity metric.
 
     Parameters
@@ -239,13 +237,15 @@ def remaining_gap(
         curvature ``w_i`` is below `lam`.
     error : float
         ``||exact - H||`` at the minimizer.
+    relative : float
+        The same over ``||exact||``.
 
     Examples
     --------
     >>> from lib.gradient.gradient_normalized_smoothness import study
-    >>> share, error = study.remaining_gap(study.rosenbrock(), [0.9, 0.9], [1.0, 1.0], 1e3, "inexact")
-    >>> round(share, 6), error < 1e-9
-    (1.0, True)
+    >>> share, error, relative = study.remaining_gap(study.rosenbrock(), [0.9, 0.9], [1.0, 1.0], 1e3, "inexact")
+    >>> round(share, 6), error < 1e-9, relative < 1e-9
+    (1.0, True, True)
     """
     x, minimizer = (
         np.asarray(checks.array(name, v, shape=problem.x0.shape), float) for name, v in (("x", x), ("minimizer", minimizer))
@@ -255,82 +255,50 @@ def remaining_gap(
     error = float(np.abs(np.linalg.eigvalsh(exact - problem.f.hess(minimizer, kind) @ identity)).max())
     curvature, Q = np.linalg.eigh(exact)
     part = np.maximum(curvature, 0.0) * (Q.T @ (x - minimizer)) ** 2
-    return float(part[curvature < lam].sum() / max(part.sum(), 1e-300)), error
+    share = float(part[curvature < lam].sum() / max(part.sum(), 1e-300))
+    return share, error, error / max(float(np.abs(curvature).max()), 1e-300)
 
 
 class Rest(NamedTuple):
-    """A run's gaps, the last of them, and what `remaining_gap` says of it at the last damping."""
+    """A run's minimum, its gaps, the last of them, and what `remaining_gap` says of the start and of the end."""
 
+    minimum: float
     gaps: Array
     gap: float
+    before: float
     share: float
     error: float
+    relative: float
 
 
-def remaining_run(problem: Instance, minimizer: ArrayLike, kind: str = "fisher", max_iter: int = 100) -> Rest:
-    """Run `max_iter` iterations with one Hessian and look at what is left.
+def remaining_run(problem: Instance, kind: str = "fisher", max_iter: int = 100) -> Rest:
+    """Run `max_iter` iterations with one Hessian in the identity metric and look at what is left of the gap.
+
+    The minimizer is found first, by the exact Hessian in the problem's own metric; the damping is that of the end.
 
     Parameters
     ----------
-    problem, minimizer, kind
-        As in `remaining_gap`; the problem's metric must be None.
+    problem : Instance
+    kind : str
+        Which Hessian runs and is judged.
     max_iter : int
 
+    Returns
+    -------
+    Rest
+        ``before`` and ``share`` are the shares of the gap below the damping at the start and at the end.
+
     Examples
     --------
     >>> from lib.gradient.gradient_normalized_smoothness import study
-    >>> study.remaining_run(study.rosenbrock(), [1.0, 1.0], "inexact", 10).share < 1
+    >>> study.remaining_run(study.rosenbrock(), "inexact", 10).share < 1
     True
     """
-    if problem.metric is not None:
-        raise ValueError("problem must have the identity as metric")
-    minimizer = checks.array("minimizer", minimizer, shape=problem.x0.shape)
-    end = solve(problem, kind, ftol=0.0, max_iter=checks.integer("max_iter", max_iter, low=1))
-    left = gaps(end, problem)
+    max_iter = checks.integer("max_iter", max_iter, low=1)
+    best = solve(problem._replace(minimum=-1e300), ftol=0.0, max_iter=60)
+    plain = problem._replace(metric=None, minimum=best.fun)
+    end = solve(plain, kind, ftol=0.0, max_iter=max_iter)
+    left = gaps(end, plain, floor=1e-12)
     lam = float(np.median(end.history["lam"][-10:])) if end.nit else 1.0
-    return Rest(left, float(left[-1]), *remaining_gap(problem, end.x, minimizer, lam, kind))
-
-
-class Softmax:
-    """Multi-class logistic regression whose Hessian is only a product: for conjugate gradients.
-
-    Parameters
-    ----------
-    X : array_like, shape (n, d)
-    y : array_like of int, shape (n,)
-        Classes 0 to C - 1.
-    l2 : float
-        Weight of ``||x||^2 / 2``.
-
-    Examples
-    --------
-    >>> from lib.gradient.gradient_normalized_smoothness import study
-    >>> f = study.Softmax([[0.0], [1.0], [2.0]], [0, 1, 1])
-    >>> round(f.value_and_grad([0.0, 0.0])[0], 4)
-    0.6931
-    """
-
-    def __init__(self, X: ArrayLike, y: ArrayLike, l2: float = 1e-3) -> None:
-        self.X: Array = np.array(checks.array("X", X, ndim=2), dtype=float)
-        classes = checks.array("y", y, shape=(len(self.X),), low=0).astype(int)
-        self.Y = np.eye(classes.max() + 1)[classes]
-        self.l2 = checks.number("l2", l2, low=0)
-
-    def value_and_grad(self, x: ArrayLike) -> tuple[float, Array]:
-        """The mean loss and its gradient, shape (C d,)."""
-        x = np.asarray(x, dtype=float)
-        z = self.X @ x.reshape(self.Y.shape[1], -1).T
-        slope = (softmax(z, axis=1) - self.Y).T @ self.X / len(z)
-        return float((logsumexp(z, axis=1) - (z * self.Y).sum(1)).mean() + self.l2 / 2 * (x @ x)), slope.ravel() + self.l2 * x
-
-    def hess(self, x: ArrayLike) -> LinearOperator:
-        """The Hessian, which for this loss is the Gauss-Newton matrix, as products only."""
-        x = np.asarray(x, dtype=float)
-        p = softmax(self.X @ x.reshape(self.Y.shape[1], -1).T, axis=1)
-
-        def product(v: Array) -> Array:
-            t = self.X @ v.reshape(self.Y.shape[1], -1).T
-            q = p * (t - (p * t).sum(1, keepdims=True))
-            return (q.T @ self.X / len(q)).ravel() + self.l2 * v.ravel()
-
-        return LinearOperator((len(x), len(x)), matvec=product, dtype=float)
+    before = remaining_gap(plain, plain.x0, best.x, lam, kind)[0]
+    return Rest(best.fun, left, float(left[-1]), before, *remaining_gap(plain, end.x, best.x, lam, kind))

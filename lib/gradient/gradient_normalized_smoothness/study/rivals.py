@@ -1,10 +1,12 @@
-"""What the method is compared with: gradient methods, Super-Universal Newton, cubic Newton, and the published search."""
+"""What the method is compared with: gradient methods, Super-Universal and cubic Newton, SciPy's, and the published search."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
+import scipy.optimize as so
 from scipy import linalg
 from scipy.optimize import OptimizeResult
 
@@ -233,6 +235,68 @@ def cubic_step(w: Array, c: Array, M: float) -> tuple[Array, int]:
         step = (1 / size - 1 / r) / (-slope / size**2 + 1 / r**2)
         r = r - step if low < r - step < high else (low + high) / 2
     return y, tried
+
+
+def scipy_newton(
+    problem: Instance, method: str = "trust-exact", first: float = 1.0, *, max_iter: int = 1000, ftol: float = 1e-8
+) -> OptimizeResult:
+    """A Newton method of SciPy with the exact Hessian, in coordinates in which the problem's metric is the identity.
+
+    Parameters
+    ----------
+    problem : Instance
+    method : {"trust-exact", "trust-ncg", "Newton-CG"}
+    first : float
+        First radius of the trust region; Newton-CG, which searches along lines, has none.
+    max_iter : int
+        Most Hessians.
+    ftol : float
+        Ends at this distance to the minimum.
+
+    Returns
+    -------
+    OptimizeResult
+        ``nit`` counts Hessians, ``nfev`` values.
+
+    Examples
+    --------
+    >>> from lib.gradient.gradient_normalized_smoothness import study
+    >>> study.scipy_newton(study.soft_maximum(20)).success
+    True
+    """
+    checks.choice("method", method, ("trust-exact", "trust-ncg", "Newton-CG"))
+    _, x0, max_iter, ftol = _settings(problem, first, max_iter, ftol)
+    L, f = linalg.cholesky(np.eye(len(x0)) if problem.metric is None else problem.metric, lower=True), problem.f
+    counts = {"fun": 0, "hess": 0}
+
+    def value(z: Array) -> tuple[float, Array]:
+        counts["fun"] += 1
+        fun, g = f.value_and_grad(linalg.solve_triangular(L, z, lower=True, trans="T"))
+        return fun, linalg.solve_triangular(L, g, lower=True)
+
+    def hess(z: Array) -> Array:
+        counts["hess"] += 1
+        H = f.hess(linalg.solve_triangular(L, z, lower=True, trans="T")) @ np.eye(len(z))
+        half = linalg.solve_triangular(L, H, lower=True)
+        return linalg.solve_triangular(L, half.T, lower=True)
+
+    def watch(intermediate_result: OptimizeResult) -> None:
+        if intermediate_result.fun - problem.minimum <= ftol or counts["hess"] >= max_iter:
+            raise StopIteration
+
+    own = {"xtol": 1e-15} if method == "Newton-CG" else {"initial_trust_radius": first, "max_trust_radius": 1e3 * max(first, 1)}
+    options = {"maxiter": 10 * max_iter, **own, **({} if method == "Newton-CG" else {"gtol": 0.0})}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        end = so.minimize(value, L.T @ x0, jac=True, hess=hess, method=method, callback=watch, options=options)
+    success = bool(end.fun - problem.minimum <= ftol)
+    return OptimizeResult(
+        x=linalg.solve_triangular(L, end.x, lower=True, trans="T"),
+        fun=float(end.fun),
+        nit=counts["hess"],
+        nfev=counts["fun"],
+        success=success,
+    )
 
 
 def published_search(problem: Instance, kind: str = "exact", *, max_iter: int = 200, ftol: float = 1e-8) -> OptimizeResult:

@@ -15,6 +15,7 @@ import lib.data
 from lib import checks
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
+Rng = Callable[..., np.random.Generator]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Images:
         """The first n."""
         return Images(self.x[:n], self.y[:n])
 
+    def halved(self) -> Images:
+        """The same images with half as many pixels a side, each the mean of four."""
+        return Images(nn.functional.avg_pool2d(self.x, 2), self.y)
+
     def batches(self, rng: np.random.Generator, size: int, n: int | None = None) -> Pairs:
         """`n` random batches with replacement between them; None: one pass over all, without the last short batch."""
         if n is None:
@@ -40,30 +45,36 @@ class Images:
         return [(self.x[rows], self.y[rows]) for rows in torch.from_numpy(order)]
 
 
-def mnist_images(rng: np.random.Generator, n_train: int, n_test: int) -> tuple[Images, Images, Images]:
-    """Training, validation and test images, drawn from MNIST: the first two from its training part.
+def drawn_images(rng: np.random.Generator, n_train: int, n_test: int, data: str = "mnist") -> tuple[Images, Images, Images]:
+    """Training, validation and test images: the first two from the training part of the data.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     n_train, n_test : int
         Images to train on; images to test on. There are as many to validate on as to test on.
+    data : str
+        ``"mnist"`` (default) or ``"fashion_mnist"``.
 
     Returns
     -------
     three Images
-        x float64, shape (n, 1, 28, 28), mean about 0 and deviation about 1; y int64.
+        x float64, shape (n, 1, 28, 28), of mean 0 and deviation 1 over the training images; y int64.
     """
+    source = {"mnist": lib.data.mnist, "fashion_mnist": lib.data.fashion_mnist}[
+        checks.choice("data", data, ("mnist", "fashion_mnist"))
+    ]
     n_train = checks.integer("n_train", n_train, low=10, high=50_000)
     n_test = checks.integer("n_test", n_test, low=10, high=10_000)
     found = []
     for split, n in (("train", n_train + n_test), ("test", n_test)):
-        images, labels = lib.data.mnist(split)  # type: ignore[arg-type]
+        images, labels = source(split)  # type: ignore[arg-type]
         rows = rng.choice(len(labels), n, replace=False)
-        x = (torch.from_numpy(images[rows]).double()[:, None] / 255 - 0.1307) / 0.3081
+        x = torch.from_numpy(images[rows]).double()[:, None] / 255
         found.append((x, torch.from_numpy(labels[rows].astype(np.int64))))
-    (x, y), test = found
-    return Images(x[:n_train], y[:n_train]), Images(x[n_train:], y[n_train:]), Images(*test)
+    mean, deviation = found[0][0][:n_train].mean(), found[0][0][:n_train].std()
+    (x, y), (x_test, y_test) = (((x - mean) / deviation, y) for x, y in found)
+    return Images(x[:n_train], y[:n_train]), Images(x[n_train:], y[n_train:]), Images(x_test, y_test)
 
 
 def digit_images(rng: np.random.Generator, n_train: int = 1400) -> tuple[Images, Images]:
@@ -82,8 +93,10 @@ def seeded(rng: np.random.Generator, make: Callable[[], nn.Module]) -> nn.Module
         return make().double()
 
 
-def convnet(rng: np.random.Generator, side: int = 28, hidden: int = 32) -> nn.Module:
+def convnet(rng: np.random.Generator, side: int = 28, hidden: int = 32, normalized: bool = False) -> nn.Module:
     """Two convolutions with stride 2 (8 and 16 channels), two linear layers; 26,760 weights to prune at 28 x 28 images.
+
+    `normalized` puts a batch normalization after each convolution, as in residual networks.
 
     Examples
     --------
@@ -94,20 +107,17 @@ def convnet(rng: np.random.Generator, side: int = 28, hidden: int = 32) -> nn.Mo
     26760
     """
     side, hidden = checks.integer("side", side, low=4, high=256), checks.integer("hidden", hidden, low=1)
-    quarter = (side + 3) // 4
-    return seeded(
-        rng,
-        lambda: nn.Sequential(
-            nn.Conv2d(1, 8, 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(16 * quarter**2, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 10),
-        ),
-    )
+    quarter, normalized = (side + 3) // 4, checks.boolean("normalized", normalized)
+
+    def conv(n_in: int, n_out: int, width: int) -> list[nn.Module]:
+        layer = nn.Conv2d(n_in, n_out, width, stride=2, padding=width // 2)
+        return [layer, *([nn.BatchNorm2d(n_out)] if normalized else []), nn.ReLU()]
+
+    def make() -> nn.Module:
+        head = [nn.Flatten(), nn.Linear(16 * quarter**2, hidden), nn.ReLU(), nn.Linear(hidden, 10)]
+        return nn.Sequential(*conv(1, 8, 5), *conv(8, 16, 3), *head)
+
+    return seeded(rng, make)
 
 
 def deep_net(rng: np.random.Generator, activation: type[nn.Module] = nn.Sigmoid, width: int = 32) -> nn.Module:
