@@ -231,8 +231,7 @@ def test_aipod_is_exact_from_the_even_start_and_stuck_elsewhere():
 
 def test_stability_map_marks_long_steps():
     found = study.stability_map(study.merely_convex_toy(3), [0.05, 0.4], [1.0, 8.0], LVHBA(0.1, 0.1, max_iter=300))
-    assert found.argmax() == 3
-    assert found[0].max() < found[1, 1] / 2
+    assert found[0].max() < found[1].min() / 10
 
 
 def test_bfgs_does_not_end_above_a_start():
