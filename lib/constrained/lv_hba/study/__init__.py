@@ -10,6 +10,7 @@ from lib.constrained.lv_hba.study.machines import (
     tune_implicit,
     tune_lvhba,
 )
+from lib.constrained.lv_hba.study.quadratics import quadratic, slope_error
 from lib.constrained.lv_hba.study.races import even_start, race_aipod, race_lvhba, sensitivity, stability_map, toy_starts
 from lib.constrained.lv_hba.study.toys import affine_toy, best_reduced, merely_convex_toy
 
@@ -21,12 +22,14 @@ __all__ = [
     "load",
     "machines",
     "merely_convex_toy",
+    "quadratic",
     "race_aipod",
     "race_lvhba",
     "run_grid",
     "run_implicit",
     "run_lvhba",
     "sensitivity",
+    "slope_error",
     "stability_map",
     "toy_starts",
     "tune_implicit",

@@ -31,8 +31,8 @@ class ToyRun:
     c : array, shape (times, settings)
         Penalty weight, where there is one.
     upper, score, gap, residual : arrays, shape (times, settings, B)
-        F at (x, y); relative error of x on the first toy, F with the lower level solved exactly on the second; the lower level
-        above its optimum; length of the moves, per unit of step, times c.
+        F at (x, y); relative error of x on the first toy, F with the lower level solved exactly on the second, infinity where a
+        run has left all bounds; the lower level above its optimum; length of the moves, per unit of step, times c.
     x, y : Tensor, shapes (settings, B, n) and (settings, B, m)
     """
 
@@ -118,7 +118,7 @@ def _toy_run(rows: list[tuple[Any, ...]], x: Tensor, y: Tensor) -> ToyRun:
     gradients, c, upper, score, gap, residual = (
         np.stack([np.asarray(p) for p in column]) for column in zip(*rows, strict=True)
     )
-    return ToyRun(gradients, c, upper, score, gap, residual, x, y)
+    return ToyRun(gradients, c, upper, np.where(np.isfinite(score), score, np.inf), gap, residual, x, y)
 
 
 def _seen(toy: Merely | Affine, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,7 +201,7 @@ def race_aipod(
 
 
 def stability_map(toy: Merely, etas: Sequence[float], slopes: Sequence[float], solver: LVHBA) -> np.ndarray:
-    """Relative error of x after `solver`'s iterations, for each norm of the constraint's slope and each step eta.
+    """Relative error of x after `solver`'s iterations, for each norm of the constraint's slope and each step, the same for all.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def stability_map(toy: Merely, etas: Sequence[float], slopes: Sequence[float], s
     if not isinstance(solver, LVHBA):
         raise TypeError(f"solver must be an LVHBA, got {checks.shown(solver)}")
     x, y = (part.expand(len(eta), -1) for part in even_start(toy, 1.0))
-    steps = steps_of(solver, toy.scale / slope, eta=eta)
+    steps = steps_of(solver, toy.scale / slope, alpha=eta, alpha_x=eta, beta=eta, eta=eta)
     weight = lambda k: solver.c0 * (k + 1) ** solver.p  # noqa: E731
     s = follow(toy.problem(), x, y, steps, weight, solver.max_iter, lambda *_: None, [])
     found = toy.score(s.x).numpy()
