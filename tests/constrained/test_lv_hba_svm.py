@@ -237,3 +237,16 @@ def test_stability_map_marks_long_steps():
 def test_bfgs_does_not_end_above_a_start():
     toy = study.affine_toy(6, 3, 2, seed=0, n_draws=2)
     assert (study.best_reduced(toy, 3, seed=0) <= 1e-9).all()  # x = 0 gives 0
+
+
+def test_small_problems_are_what_they_say():
+    rng = np.random.default_rng(0)
+    for kind in ("inequality", "box"):
+        one = study.quadratic(kind, seed=1)
+        x, y = one.inside(torch.from_numpy(3 * rng.normal(size=3)), torch.from_numpy(3 * rng.normal(size=4)))
+        assert float(one.constraints(x, y).max()) <= 1e-12
+        auto = BilevelProblem(one.upper, one.lower, one.constraints, project_joint=lambda x, y: (x, y))
+        for a, b in zip(one.problem().lower_slopes(x, y), auto.lower_slopes(x, y), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-12)
+    with pytest.raises(ValueError, match="kind"):
+        study.quadratic("circle", seed=0)
