@@ -1,0 +1,27 @@
+"""What only the chapter's experiments use: problems with known solutions, rates, hyper-cleaning, rivals."""
+
+from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
+from .instances import FAMILIES, Instance, instance, no_error_bound, ring_radius
+from .landscape import Gaps, landscape_gaps, log_slope, numeric_hypergradient
+from .toy import Trace, WideToy, gradient_noise, trace
+
+__all__ = [
+    "FAMILIES",
+    "CleaningRun",
+    "Gaps",
+    "Instance",
+    "SoftmaxCleaning",
+    "Trace",
+    "WideToy",
+    "clean_implicit",
+    "clean_penalty",
+    "clean_unrolled",
+    "gradient_noise",
+    "instance",
+    "landscape_gaps",
+    "log_slope",
+    "no_error_bound",
+    "numeric_hypergradient",
+    "ring_radius",
+    "trace",
+]
