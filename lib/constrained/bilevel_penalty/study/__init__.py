@@ -3,13 +3,16 @@
 from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
 from .instances import FAMILIES, Instance, instance, no_error_bound, ring_radius
 from .landscape import Gaps, landscape_gaps, log_slope, numeric_hypergradient
+from .protocols import SCHEDULES, Rate, mnist_task, rate_race, tune_cleaning
 from .toy import Trace, WideToy, gradient_noise, trace
 
 __all__ = [
     "FAMILIES",
+    "SCHEDULES",
     "CleaningRun",
     "Gaps",
     "Instance",
+    "Rate",
     "SoftmaxCleaning",
     "Trace",
     "WideToy",
@@ -20,8 +23,11 @@ __all__ = [
     "instance",
     "landscape_gaps",
     "log_slope",
+    "mnist_task",
     "no_error_bound",
     "numeric_hypergradient",
+    "rate_race",
     "ring_radius",
     "trace",
+    "tune_cleaning",
 ]

@@ -115,15 +115,19 @@ class SoftmaxCleaning:
         weight = torch.sigmoid(x)
         return weight * (1 - weight) * (residual * (self.X @ v.view(self.shape))).sum(1) / len(self.X)
 
-    def solve(self, x: Tensor, start: Tensor | None = None, max_iter: int = 300) -> Tensor:
-        """The lower level's minimizer, by L-BFGS."""
+    def solve(self, x: Tensor, start: Tensor | None = None, max_iter: int = 300, sigma: float = 0.0) -> Tensor:
+        """The minimizer of the lower level, or of ``sigma f + g``, by L-BFGS."""
 
         def value_and_slope(y: np.ndarray) -> tuple[float, np.ndarray]:
             at = torch.from_numpy(y)
             residual, losses = _residual(self.X, self.y, at.view(self.shape))
             weight = torch.sigmoid(x)
             slope = (self.X.T @ (weight[:, None] * residual) / len(self.X)).view(-1) + self.penalty * at
-            return float((weight * losses).mean() + self.penalty / 2 * (at @ at)), slope.numpy()
+            value = float((weight * losses).mean() + self.penalty / 2 * (at @ at))
+            if sigma > 0:
+                value += sigma * float(self.upper(x, at))
+                slope = slope + sigma * self._upper_slopes(self.X_val, self.y_val, x, at)[1]
+            return value, slope.numpy()
 
         options = {"maxiter": max_iter, "maxcor": 20, "gtol": 1e-7, "ftol": 0.0}
         found = minimize(value_and_slope, (self.y0 if start is None else start).numpy(), jac=True, method="L-BFGS-B",
