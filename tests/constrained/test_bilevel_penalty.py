@@ -296,7 +296,8 @@ def test_shared_samples_cancel_noise_that_is_the_same_everywhere():
 
 
 def test_the_projection_of_x_is_taken():
-    problem = BilevelProblem(lambda x, y: ((y + 1) ** 2).sum(), lambda x, y: ((y - x) ** 2).sum(), project_x=lambda x: x.clamp(min=0))
+    levels = (lambda x, y: ((y + 1) ** 2).sum()), (lambda x, y: ((y - x) ** 2).sum())
+    problem = BilevelProblem(*levels, project_x=lambda x: x.clamp(min=0))
     for kind in (bp.SingleLoopPenalty, bp.DoubleLoopPenalty):
         loop = kind(problem, torch.tensor([3.0]), torch.tensor([0.0]), sigma=0.1, alpha=0.02, gamma=0.4)
         loop.run(300)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from .hypergradient import penalty_slope, wide
 Sampler = Callable[[np.random.Generator, int], BilevelProblem]
 #: A number, or a function of the step 0, 1, ...; numbers for several runs at once come as a tensor (runs, 1).
 Schedule = float | Callable[[int], Any]
+
+_Slopes = list[Tensor]
+_Drawn = tuple[BilevelProblem, BilevelProblem, int]
+_Bounds = Mapping[str, float]
 
 __all__ = ["DoubleLoopPenalty", "PowerSchedule", "SingleLoopPenalty", "recursive_momentum"]
 
@@ -94,7 +98,9 @@ def momentum(d: Tensor, new: Tensor, old: Tensor, eta: float | Tensor) -> Tensor
     return new + (1 - eta) * (d - old)  # (11)
 
 
-def inner_step(w: Tensor, center: Tensor, slope_g: Tensor, gamma: Any, rho: Any, sigma: Any = 0.0, slope_f: Any = 0.0) -> Tensor:
+def inner_step(
+    w: Tensor, center: Tensor, slope_g: Tensor, gamma: Any, rho: Any, sigma: Any = 0.0, slope_f: Any = 0.0
+) -> Tensor:
     """A gradient step for the proximal problem around `center`, before the projection."""
     return w - gamma * (sigma * slope_f + slope_g + (w - center) / rho)  # (8)
 
@@ -107,8 +113,13 @@ def average(center: Tensor, w: Tensor, beta: Any) -> Tensor:
 class _Loop:
     """What both algorithms share: points, schedules, samples, counts, saving and resuming."""
 
-    _points = ("x", "y", "z")
-    _bounds = {"sigma": {"above": 0}, "alpha": {"low": 0}, "gamma": {"above": 0}, "beta": {"above": 0, "high": 1}}
+    _points: tuple[str, ...] = ("x", "y", "z")
+    _bounds: ClassVar[dict[str, _Bounds]] = {
+        "sigma": {"above": 0},
+        "alpha": {"low": 0},
+        "gamma": {"above": 0},
+        "beta": {"above": 0, "high": 1},
+    }
 
     def __init__(self, problem: BilevelProblem | Sampler, x: Tensor, y: Tensor, z: Tensor | None, seed: Any,
                  shared: bool, batch: Any, settings: dict[str, Any], rho: float) -> None:  # fmt: skip
@@ -133,7 +144,7 @@ class _Loop:
             for name, value in self.schedules.items()
         }
 
-    def _draw(self) -> tuple[BilevelProblem, BilevelProblem, int]:
+    def _draw(self) -> _Drawn:
         """The sample's problem for the terms at y and for those at z, and its size."""
         if isinstance(self.problem, BilevelProblem):
             return self.problem, self.problem, 1
@@ -141,15 +152,14 @@ class _Loop:
         first = self.problem(self.generator, size)
         return first, first if self.shared else self.problem(self.generator, size), size
 
-    def _slopes(self, first: BilevelProblem, second: BilevelProblem, x: Tensor, wy: Tensor, wz: Tensor, size: int) -> _Slopes:
+    def _slopes(self, drawn: _Drawn, x: Tensor, wy: Tensor, wz: Tensor) -> _Slopes:
         """The six slopes at one triple of points: x and y part of f at y, g at y, g at z."""
+        first, second, size = drawn
         self.calls += 3 * size
         of_f = first.upper_slopes(x.clone(), wy.clone())
         return [*of_f, *first.lower_slopes(x.clone(), wy.clone()), *second.lower_slopes(x.clone(), wz.clone())]
 
-    def _inner(
-        self, of: BilevelProblem, slopes: _Slopes, wy: Tensor, wz: Tensor, now: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+    def _inner(self, of: BilevelProblem, slopes: _Slopes, wy: Tensor, wz: Tensor, now: dict[str, Any]) -> tuple[Tensor, Tensor]:
         _, f_y, _, gy_y, _, gz_y = slopes
         stepped_y = inner_step(wy, self.y, gy_y, now["gamma"], self.rho, now["sigma"], f_y)  # (8)
         stepped_z = inner_step(wz, self.z, gz_y, now["gamma"], self.rho)  # (8)
@@ -221,9 +231,6 @@ class _Loop:
         self.generator.bit_generator.state = copy.deepcopy(state["generator"])
 
 
-_Slopes = list[Tensor]
-
-
 class DoubleLoopPenalty(_Loop):
     r"""Algorithm 1: several inner steps for the two lower-level points, then one step of x by first derivatives.
 
@@ -272,14 +279,14 @@ class DoubleLoopPenalty(_Loop):
     >>> import torch
     >>> from lib.constrained.bilevel_penalty import DoubleLoopPenalty
     >>> from lib.problems.bilevel import BilevelProblem
-    >>> problem = BilevelProblem(lambda x, y: ((y - 1) ** 2).sum(), lambda x, y: ((y - x) ** 2).sum())
+    >>> problem = BilevelProblem(torch.dot, torch.nn.functional.mse_loss)  # f = x y, and g = (x - y)^2
     >>> loop = DoubleLoopPenalty(problem, torch.tensor([3.0]), torch.tensor([0.0]), sigma=0.1, alpha=0.2, gamma=0.4)
     >>> loop.run(40)
     >>> round(loop.x.item(), 2), loop.calls
-    (1.0, 1320)
+    (0.0, 1320)
     """
 
-    _bounds = {**_Loop._bounds, "inner_steps": {"low": 1}}
+    _bounds: ClassVar[dict[str, _Bounds]] = {**_Loop._bounds, "inner_steps": {"low": 1}}
 
     def __init__(
         self,
@@ -306,11 +313,11 @@ class DoubleLoopPenalty(_Loop):
         now, wy, wz = self._now(), self.y, self.z
         steps = self.inner_steps(self.k) if callable(self.inner_steps) else self.inner_steps
         for _ in range(checks.integer("inner_steps", steps, low=1)):
-            *pair, size = self._draw()
-            wy, wz = self._inner(pair[0], self._slopes(*pair, self.x, wy, wz, size), wy, wz, now)
+            drawn = self._draw()
+            wy, wz = self._inner(drawn[0], self._slopes(drawn, self.x, wy, wz), wy, wz, now)
         self.y, self.z = average(self.y, wy, now["beta"]), average(self.z, wz, now["beta"])
-        *pair, size = self._draw()
-        self.x = self._outer(pair[0], self._slopes(*pair, self.x, wy, wz, size), now)
+        drawn = self._draw()
+        self.x = self._outer(drawn[0], self._slopes(drawn, self.x, wy, wz), now)
 
 
 class SingleLoopPenalty(_Loop):
@@ -322,10 +329,24 @@ class SingleLoopPenalty(_Loop):
 
     Parameters
     ----------
-    problem, x, y, z, sigma, alpha, gamma, beta, rho, batch, shared, seed
-        As in `DoubleLoopPenalty`; rho: infinity allowed, seed: may be None.
+    problem : BilevelProblem, or function
+        As in `DoubleLoopPenalty`, as are `sigma`, `alpha`, `gamma`, `beta`, `batch` and `shared`.
+    x, y : Tensor, shapes (n,) and (m,)
+        Start.
+    z : Tensor, optional
+        Start of the second point; `y` by default.
+    sigma, alpha, gamma, beta : float or function of the step
+        Weight, step of x, inner step, share by which the centers move.
+    rho : float
+        Width of the proximal terms; infinity allowed, the default: none.
     eta : float or function of the step
         Momentum parameter in (0, 1]; 1, the default, is plain stochastic gradients at half the calls.
+    batch : int or function
+        Size of each sample.
+    shared : bool
+        Whether the terms at y and at z see the same sample.
+    seed : int or Generator
+        Of the samples. May be None, a fresh one.
 
     Attributes
     ----------
@@ -342,15 +363,15 @@ class SingleLoopPenalty(_Loop):
     >>> import torch
     >>> from lib.constrained.bilevel_penalty import SingleLoopPenalty
     >>> from lib.problems.bilevel import BilevelProblem
-    >>> problem = BilevelProblem(lambda x, y: ((y - 1) ** 2).sum(), lambda x, y: ((y - x) ** 2).sum())
+    >>> problem = BilevelProblem(torch.dot, torch.nn.functional.mse_loss)  # f = x y, and g = (x - y)^2
     >>> loop = SingleLoopPenalty(problem, torch.tensor([3.0]), torch.tensor([0.0]), sigma=0.1, alpha=0.02, gamma=0.4)
     >>> loop.run(400)
     >>> round(loop.x.item(), 2), loop.calls
-    (1.0, 1200)
+    (0.0, 1200)
     """
 
     _points = ("x", "y", "z", "wy", "wz")
-    _bounds = {**_Loop._bounds, "eta": {"above": 0, "high": 1}}
+    _bounds: ClassVar[dict[str, _Bounds]] = {**_Loop._bounds, "eta": {"above": 0, "high": 1}}
 
     def __init__(
         self,
@@ -377,16 +398,16 @@ class SingleLoopPenalty(_Loop):
 
     def _step(self) -> None:
         now = self._now()
-        *pair, size = self._draw()
+        drawn = self._draw()
         here = self.x, self.wy, self.wz
-        slopes = self._slopes(*pair, *here, size)
+        slopes = self._slopes(drawn, *here)
         if self._estimates is not None and self._before is not None and not _all_one(now["eta"]):
-            old = self._slopes(*pair, *self._before, size)
+            old = self._slopes(drawn, *self._before)
             slopes = [momentum(d, new, o, now["eta"]) for d, new, o in zip(self._estimates, slopes, old, strict=True)]
         self._estimates, self._before = slopes, here
-        self.wy, self.wz = self._inner(pair[0], slopes, self.wy, self.wz, now)
+        self.wy, self.wz = self._inner(drawn[0], slopes, self.wy, self.wz, now)
         self.y, self.z = average(self.y, self.wy, now["beta"]), average(self.z, self.wz, now["beta"])
-        self.x = self._outer(pair[0], slopes, now)
+        self.x = self._outer(drawn[0], slopes, now)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the continuation depends on, beside the settings."""
@@ -405,16 +426,16 @@ def _all_one(eta: Any) -> bool:
     return bool((eta == 1).all()) if isinstance(eta, Tensor) else eta == 1
 
 
-def _schedule(name: str, value: Any, bounds: dict[str, float]) -> Any:
+def _schedule(name: str, value: Any, bounds: _Bounds) -> Any:
     if callable(value):
         return value
     return _value(name, lambda k: value, 0, bounds)
 
 
-def _value(name: str, schedule: Any, k: int, bounds: dict[str, float]) -> Any:
+def _value(name: str, schedule: Any, k: int, bounds: _Bounds) -> Any:
     value = schedule(k) if callable(schedule) else schedule
     if not isinstance(value, Tensor) or value.ndim == 0:
-        return checks.number(name, value, **bounds)
+        return checks.number(name, value, low=bounds.get("low"), high=bounds.get("high"), above=bounds.get("above"))
     value = checks.tensor(name, value)
-    checks.array(name, value, **{"low": bounds.get("low"), "high": bounds.get("high"), "above": bounds.get("above")})
+    checks.array(name, value, low=bounds.get("low"), high=bounds.get("high"), above=bounds.get("above"))
     return value

@@ -53,7 +53,7 @@ class STORM(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 0.01, eta: float = 0.1) -> None:
         super().__init__(params, _checked({"lr": lr, "eta": eta}))
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; returns the loss at the parameters before it.
 
         Parameters
@@ -112,7 +112,9 @@ def _query(closure: Callable[[], Any], params: list[Tensor]) -> tuple[Tensor, li
     else:
         slopes = tuple(p.grad for p in params)  # type: ignore[misc]
     half = (torch.float16, torch.bfloat16)
-    found = [None if s is None else s.detach().float() if s.dtype in half else s.detach().clone() for s in slopes]
+    found: list[Tensor | None] = [
+        None if s is None else s.detach().float() if s.dtype in half else s.detach().clone() for s in slopes
+    ]
     if not all(bool(torch.isfinite(s).all()) for s in found if s is not None):
         raise ValueError("the closure gave a gradient that is not finite")
     return loss.detach(), found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -199,7 +200,9 @@ def clean_penalty(cleaning: SoftmaxCleaning, calls: int, alpha: float = 100.0, g
     return _finished(cleaning, loop.x, loop.calls // size)
 
 
-def clean_implicit(cleaning: SoftmaxCleaning, calls: int, alpha: float = 100.0, gamma: float = 0.5, inner: int = 10) -> CleaningRun:
+def clean_implicit(
+    cleaning: SoftmaxCleaning, calls: int, alpha: float = 100.0, gamma: float = 0.5, inner: int = 10
+) -> CleaningRun:
     """Implicit differentiation: `inner` gradient steps of y, as many products of conjugate gradients, one step of x.
 
     The steps and the conjugate gradients start from where the last ones ended.
@@ -239,13 +242,15 @@ def clean_implicit(cleaning: SoftmaxCleaning, calls: int, alpha: float = 100.0, 
         for _ in range(inner):
             y = y - gamma * problem.lower_slopes(x, y)[1]
         right = problem.upper_slopes(x, y)[1]
-        q = _few_steps(lambda v, x=x, y=y: cleaning.hessian_times(x, y, v), right, q, inner)
+        q = _few_steps(partial(cleaning.hessian_times, x, y), right, q, inner)
         x = x + alpha * cleaning.mixed_times(x, y, q)
         spent += 2 * inner + 3  # inner slopes, inner + 1 products, f's slope, the mixed product
     return _finished(cleaning, x, spent)
 
 
-def clean_unrolled(cleaning: SoftmaxCleaning, calls: int, alpha: float = 100.0, gamma: float = 0.5, inner: int = 10) -> CleaningRun:
+def clean_unrolled(
+    cleaning: SoftmaxCleaning, calls: int, alpha: float = 100.0, gamma: float = 0.5, inner: int = 10
+) -> CleaningRun:
     """Unrolled differentiation: the chain rule back through `inner` gradient steps of y, which go on from the last ones.
 
     Parameters

@@ -106,8 +106,8 @@ def _least_squares(rng: np.random.Generator, rows: int, n: int = 3, m: int = 6) 
 def _box(rng: np.random.Generator, n: int = 3, m: int = 6) -> Instance:
     """A quadratic on [0, 1]^m; drawn anew until bounds are active with clear multipliers, and some coordinates free."""
     while True:
-        R, B = rng.normal(size=(m, m)) / np.sqrt(m), 1.5 * rng.normal(size=(n, m))
-        Q, B, c = _tensor(R @ R.T + 0.5 * np.eye(m)), _tensor(B), _tensor(rng.normal(size=m))
+        R, B = rng.normal(size=(m, m)) / np.sqrt(m), _tensor(1.5 * rng.normal(size=(n, m)))
+        Q, c = _tensor(R @ R.T + 0.5 * np.eye(m)), _tensor(rng.normal(size=m))
         x0 = _tensor(rng.normal(size=n))
         made = _box_instance(Q, B, c, x0)
         y = made.lower(x0, 0.0)
@@ -175,9 +175,7 @@ def _ring(rng: np.random.Generator) -> Instance:
                 break
         return t * c / far
 
-    return Instance(
-        BilevelProblem(upper, lower_level), _tensor(rng.uniform(-0.4, 0.4, size=1)), lower, lambda x: lower(x, 0.0)
-    )
+    return Instance(BilevelProblem(upper, lower_level), _tensor(rng.uniform(-0.4, 0.4, size=1)), lower, lambda x: lower(x, 0.0))
 
 
 def no_error_bound(x: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ SCHEDULES = {
 
 
 class Rate(NamedTuple):
-    """A tuned race: calls and errors (checkpoints, problems), the step of x chosen, and its power of the calls for each problem."""
+    """A tuned race: calls, errors (checkpoints, problems), the step of x chosen, the power of the calls for each problem."""
 
     calls: np.ndarray
     norms: np.ndarray

@@ -15,7 +15,6 @@ from lib.problems.bilevel import BilevelProblem
 from ..hypergradient import penalty_slope
 from ..loops import DoubleLoopPenalty, SingleLoopPenalty
 
-
 #: Of the ball Y.
 RADIUS = 6.0
 
@@ -34,8 +33,8 @@ class WideToy:
 
     Y is a ball of radius 6, so that samples have bounded variance: along the plane of minimizers nothing else holds z.
 
-    A sample adds noise to the functions themselves: ``s (y' E x / 3 + e' y)`` to g and ``s (e_x' x + e_y' y)`` to f, all Gaussian,
-    so that gradients are unbiased and one sample's gradients at two points differ by a multiple of their distance.
+    A sample adds noise to the functions themselves, Gaussian: ``s (y' E x / 3 + e' y)`` to g, ``s (e_x' x + e_y' y)`` to f.
+    Gradients are unbiased, and one sample's gradients at two points differ by a multiple of their distance.
 
     Parameters
     ----------
@@ -238,8 +237,8 @@ def gradient_noise(
     generator, y, z, draws = checks.generator("seed", seed), toy.solve(toy.x0, sigma), toy.solve(toy.x0, 0.0), []
     if near:
         z = z + y - _times(toy._pseudo, _times(toy.A, y))
-    mean = penalty_slope(*(slopes[0] for slopes in (toy.upper_slopes(toy.x0, y), toy.lower_slopes(toy.x0, y),
-                                                    toy.lower_slopes(toy.x0, z))), sigma)  # fmt: skip
+    exact = toy.upper_slopes(toy.x0, y)[0], toy.lower_slopes(toy.x0, y)[0], toy.lower_slopes(toy.x0, z)[0]
+    mean = penalty_slope(*exact, sigma)
     for _ in range(n_draws):
         first = toy.sample(generator, 1)
         second = first if shared else toy.sample(generator, 1)
