@@ -416,6 +416,10 @@ def test_storm_keeps_half_precision_weights_and_float32_estimates():
         opt.step(lambda: (w.float() ** 2).sum())
     assert w.dtype == torch.bfloat16
     assert opt.state[w]["estimate"].dtype == torch.float32
+    again = bp.STORM([torch.nn.Parameter(w.detach().clone())], lr=0.01, eta=0.5)
+    again.load_state_dict(opt.state_dict())
+    (state,) = again.state.values()
+    assert torch.equal(state["estimate"], opt.state[w]["estimate"])
 
 
 def test_storm_needs_a_closure_whose_loss_depends_on_the_parameters():

@@ -53,6 +53,14 @@ class STORM(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 0.01, eta: float = 0.1) -> None:
         super().__init__(params, _checked({"lr": lr, "eta": eta}))
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from where a `state_dict` was taken; the estimates keep their precision."""
+        super().load_state_dict(state_dict)
+        names = [name for group in state_dict["param_groups"] for name in group["params"]]
+        for name, p in zip(names, (p for group in self.param_groups for p in group["params"]), strict=True):
+            if "estimate" in (saved := state_dict["state"].get(name, {})):
+                self.state[p]["estimate"] = saved["estimate"].detach().clone().to(p.device)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; returns the loss at the parameters before it.
 
