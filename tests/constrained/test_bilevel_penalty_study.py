@@ -108,13 +108,21 @@ def test_penalized_and_implicit_gradients_agree_on_digits(cleaning):
 
 def test_a_race_keeps_the_best_step_and_reads_between_checkpoints():
     race = study.rate_race("exact", seed=0, n_runs=2, alphas=[1e-6, 0.2], n_steps=60)
-    assert race.alpha == 0.2
-    np.testing.assert_allclose(race.at(race.calls[-1]), race.norms[-1])
-    double = study.rate_race("double", seed=0, n_runs=2, alphas=[0.2], n_steps=12)
+    for one in race.values():
+        assert one.alpha == 0.2
+        np.testing.assert_allclose(one.at(one.calls[-1]), one.norms[-1])
+    assert not np.allclose(race["one"].norms, race["plane"].norms)
+    calls = {kind: study.rate_race(kind, 0, 2, [0.2], 12)["one"].calls[-1] for kind in ("double", "momentum", "plain")}
     batches = np.ceil(np.arange(1, 13) ** (4 / 3)).astype(int)
-    assert double.calls[-1] == 33 * batches.sum()
-    assert study.rate_race("momentum", seed=0, n_runs=2, alphas=[0.2], n_steps=12).calls[-1] == 3 * (1 + 2 * 11)
-    assert study.rate_race("plain", seed=0, n_runs=2, alphas=[0.2], n_steps=12).calls[-1] == 36
+    assert calls == {"double": 33 * batches.sum(), "momentum": 3 * (1 + 2 * 11), "plain": 36}
+
+
+def test_the_toys_ranks_are_those_asked_for():
+    toy = study.WideToy(0, 2, repeats=2, ranks=(6, 4))
+    assert torch.linalg.matrix_rank(toy.A, rtol=1e-9).tolist() == [6, 6, 4, 4] * 2
+    assert study.RANKS == {"one": 6, "plane": 4}
+    y = toy.best(toy.x0)
+    assert float(toy.lower_slopes(toy.x0, y)[1].abs().max()) < 1e-12
 
 
 def test_the_promised_schedules():
@@ -138,7 +146,9 @@ def test_batches_count_as_calls_of_a_batch(cleaning):
 
 
 def test_traces_end_at_the_last_step(toy):
-    loop = bp.SingleLoopPenalty(toy.problem, toy.x0, toy.y0, sigma=bp.PowerSchedule(0.5, 0.5), alpha=0.05, gamma=0.8)
+    loop = bp.SingleLoopPenalty(
+        toy.problem, toy.x0, toy.y0, sigma=bp.PowerSchedule(0.5, 0.5), alpha=bp.PowerSchedule(0.1, 0.5), gamma=1.0
+    )
     found = study.trace(loop, toy.slope, 500, 8)
     assert found.steps[-1] == 500
     assert found.calls[-1] == loop.calls == 1500

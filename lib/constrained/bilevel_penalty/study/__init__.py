@@ -3,11 +3,12 @@
 from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
 from .instances import FAMILIES, Instance, instance, no_error_bound, ring_radius
 from .landscape import Gaps, landscape_gaps, log_slope, numeric_hypergradient
-from .protocols import SCHEDULES, Rate, mnist_task, rate_race, tune_cleaning
+from .protocols import RANKS, SCHEDULES, Rate, mnist_task, rate_race, tune_cleaning
 from .toy import Trace, WideToy, gradient_noise, trace
 
 __all__ = [
     "FAMILIES",
+    "RANKS",
     "SCHEDULES",
     "CleaningRun",
     "Gaps",

@@ -40,11 +40,15 @@ class Rate(NamedTuple):
         return np.exp([np.interp(np.log(calls), np.log(self.calls), column) for column in logs.T])
 
 
-def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_steps: int, noise: float = 0.3) -> Rate:
+#: Ranks of the lower level's matrix: one minimizer, or a plane of them.
+RANKS = {"one": 6, "plane": 4}
+
+
+def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_steps: int, noise: float = 0.3) -> dict[str, Rate]:
     """Run one algorithm on `WideToy` problems with the schedules that the theorems promise rates for, its step of x tuned.
 
-    All steps of x are tried side by side; the one with the least final error (geometric mean over the problems) is kept. The
-    power is fitted over the second half of the checkpoints, which lie at equal distances in log k.
+    All steps of x are tried side by side; for problems with one minimizer and for those with a plane of them, the one with the
+    least final error (geometric mean over the problems) is kept. The power is fitted over the second half of the checkpoints, which lie at equal distances in log k.
 
     Parameters
     ----------
@@ -53,7 +57,7 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
     seed : int
         Of problems and samples: the problems are those of every kind.
     n_runs : int
-        Problems, at least 1.
+        Problems of each of the two kinds, at least 1.
     alphas : sequence of float
         Steps of x at k = 0, above 0.
     n_steps : int
@@ -63,7 +67,8 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
 
     Returns
     -------
-    Rate
+    dict of str to Rate
+        ``"one"`` minimizer and a ``"plane"`` of them.
 
     Raises
     ------
@@ -73,15 +78,15 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
     Examples
     --------
     >>> from lib.constrained.bilevel_penalty.study import rate_race
-    >>> rate_race("exact", seed=0, n_runs=2, alphas=[0.1, 0.2], n_steps=24, noise=0.3).norms.shape[1]
+    >>> rate_race("exact", seed=0, n_runs=2, alphas=[0.1, 0.2], n_steps=24, noise=0.3)["one"].norms.shape[1]
     2
     """
     powers = SCHEDULES[checks.choice("kind", kind, tuple(SCHEDULES))]
     seed, n_runs = checks.integer("seed", seed, low=0), checks.integer("n_runs", n_runs, low=1, high=1000)
     firsts = checks.array("alphas", alphas, ndim=1, above=0)
     n_steps = checks.integer("n_steps", n_steps, low=12, high=1_000_000)
-    toy = WideToy(seed, n_runs, len(firsts), checks.number("noise", noise, low=0))
-    first = torch.from_numpy(np.repeat(firsts, n_runs)[:, None])
+    toy = WideToy(seed, n_runs, len(firsts), checks.number("noise", noise, low=0), tuple(RANKS.values()))
+    first = torch.from_numpy(np.repeat(firsts, toy.runs // len(firsts))[:, None])
     common: dict[str, Any] = {
         "sigma": PowerSchedule(1.0, powers["sigma"]),
         "alpha": lambda k: first * (k + 1) ** -powers["alpha"],
@@ -98,11 +103,16 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
         eta = PowerSchedule(1.0, powers.get("eta", 0.0))
         loop = SingleLoopPenalty(toy.sample, toy.x0, toy.y0, gamma=0.5, eta=eta, **common)
     found = trace(loop, toy.slope, n_steps, 12)
-    norms = found.norms.reshape(len(found.calls), len(firsts), n_runs)
+    norms = found.norms.reshape(len(found.calls), len(firsts), len(RANKS), n_runs)
+    return {name: _best(found.calls, norms[:, :, i], firsts) for i, name in enumerate(RANKS)}
+
+
+def _best(calls: np.ndarray, norms: np.ndarray, firsts: np.ndarray) -> Rate:
+    """The race of the best step of x, from errors (checkpoints, steps, problems)."""
     best = int(np.argmin(np.log(norms[-1]).mean(1).round(9)))
-    half = len(found.calls) // 2
-    slopes = np.array([log_slope(found.calls[half:].astype(float), column[half:]) for column in norms[:, best].T])
-    return Rate(found.calls, norms[:, best], float(firsts[best]), slopes)
+    half = len(calls) // 2
+    powers = np.array([log_slope(calls[half:].astype(float), column[half:]) for column in norms[:, best].T])
+    return Rate(calls, norms[:, best], float(firsts[best]), powers)
 
 
 #: What else is tuned: the weight sigma, or the inner steps.

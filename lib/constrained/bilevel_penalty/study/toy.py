@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,10 @@ def to_ball(y: Tensor) -> Tensor:
 
 
 class WideToy:
-    """Random problems g = |A y - B x|^2 / 2 with 4 equations for 6 unknowns, and a quadratic f: all runs in one batch.
+    """Random problems g = |A y - B x|^2 / 2 with six unknowns, and a quadratic f: all runs in one batch.
+
+    A matrix A of rank 6 has one minimizer y for each x, and an error bound; of rank 4, a plane of minimizers, and none that
+    holds for every weight sigma, since along the plane only sigma f acts.
 
     Y is a ball of radius 6, so that samples have bounded variance: along the plane of minimizers nothing else holds z.
 
@@ -40,11 +43,13 @@ class WideToy:
     ----------
     seed : int or Generator
     n_runs : int
-        Problems, at least 1.
+        Problems of each rank, at least 1.
     repeats : int
-        How often each problem is repeated, for settings that are tried side by side; at least 1.
+        How often all problems are repeated, for settings that are tried side by side; at least 1.
     noise : float
         s, at least 0.
+    ranks : sequence of int
+        Of A, from 1 to 6; problems of the first rank come first.
 
     Raises
     ------
@@ -59,19 +64,30 @@ class WideToy:
     torch.Size([6, 3])
     """
 
-    def __init__(self, seed: int | np.random.Generator, n_runs: int, repeats: int = 1, noise: float = 0.3) -> None:
+    def __init__(
+        self,
+        seed: int | np.random.Generator,
+        n_runs: int,
+        repeats: int = 1,
+        noise: float = 0.3,
+        ranks: Sequence[int] = (4,),
+    ) -> None:
         rng = checks.generator("seed", seed)
         n_runs, repeats = checks.integer("n_runs", n_runs, low=1), checks.integer("repeats", repeats, low=1)
         self.noise = checks.number("noise", noise, low=0)
-        singular = np.array([0.5, 0.6, 0.75, 1.0])
-        left, right = (np.linalg.qr(rng.normal(size=(n_runs, size, size)))[0] for size in (4, 6))
-        A = (left * singular) @ np.swapaxes(right[:, :, :4], 1, 2)
-        parts = A, 0.5 * rng.normal(size=(n_runs, 4, 3)), rng.normal(size=(n_runs, 6)), 0.3 * rng.normal(size=(n_runs, 6, 3))
+        kept = checks.array("ranks", ranks, ndim=1, low=1, high=6)
+        if (kept != np.floor(kept)).any():
+            raise TypeError(f"ranks must hold integers, got {checks.shown(ranks)}")
+        singular = np.where(np.arange(6) < np.repeat(kept, n_runs)[:, None], [0.5, 0.6, 0.75, 1.0, 0.55, 0.85], 0.0)
+        n = len(singular)
+        left, right = (np.linalg.qr(rng.normal(size=(n, 6, 6)))[0] for _ in range(2))
+        A = (left * singular[:, None]) @ np.swapaxes(right, 1, 2)
+        parts = A, 0.5 * rng.normal(size=(n, 6, 3)), rng.normal(size=(n, 6)), 0.3 * rng.normal(size=(n, 6, 3))
         self.A, self.B, self.c, self.D = (torch.from_numpy(np.concatenate([part] * repeats)) for part in parts)
-        self.runs = n_runs * repeats
+        self.runs = n * repeats
         self.x0 = torch.tensor([2.0, -1.0, 1.5], dtype=torch.float64).repeat(self.runs, 1)
         self.y0 = torch.zeros(self.runs, 6, dtype=torch.float64)
-        self._pseudo = torch.linalg.pinv(self.A)
+        self._pseudo = torch.linalg.pinv(self.A, rtol=1e-9)
         self._AtA, self._AtB, self._BtB = (p.mT @ q for p, q in ((self.A, self.A), (self.A, self.B), (self.B, self.B)))
         self._back = self._pseudo @ self.B  # A^+ B
 
