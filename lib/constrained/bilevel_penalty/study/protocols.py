@@ -48,7 +48,8 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
     """Run one algorithm on `WideToy` problems with the schedules that the theorems promise rates for, its step of x tuned.
 
     All steps of x are tried side by side; for problems with one minimizer and for those with a plane of them, the one with the
-    least final error (geometric mean over the problems) is kept. The power is fitted over the second half of the checkpoints, which lie at equal distances in log k.
+    least final error (geometric mean over the problems) is kept. The power is fitted over the second half of the checkpoints,
+    which lie at equal distances in log k.
 
     Parameters
     ----------
