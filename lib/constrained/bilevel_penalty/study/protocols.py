@@ -117,10 +117,10 @@ def _best(calls: np.ndarray, norms: np.ndarray, firsts: np.ndarray) -> Rate:
 
 
 #: What else is tuned: the weight sigma, or the inner steps.
-_METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, float]]] = {
-    "penalty": (clean_penalty, "sigma", (0.1, 1.0)),
-    "implicit": (clean_implicit, "inner", (3, 10)),
-    "unrolled": (clean_unrolled, "inner", (3, 10)),
+_METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...]]] = {
+    "penalty": (clean_penalty, "sigma", (0.1, 1.0, 10.0)),
+    "implicit": (clean_implicit, "inner", (3, 10, 30)),
+    "unrolled": (clean_unrolled, "inner", (3, 10, 30)),
 }
 
 
@@ -134,9 +134,9 @@ def tune_cleaning(
     cleaning : SoftmaxCleaning
     method : {"penalty", "implicit", "unrolled"}
     calls : int
-        Budget, at least 23.
+        Budget, at least 63.
     x_steps : sequence of float
-        Steps of x that are tried, above 0, each with two values of sigma (penalty) or of the inner steps.
+        Steps of x that are tried, above 0, each with three values of sigma (penalty) or of the inner steps.
 
     Returns
     -------
@@ -153,11 +153,11 @@ def tune_cleaning(
     >>> from lib.constrained.bilevel_penalty.study import SoftmaxCleaning, tune_cleaning
     >>> from lib.problems.cleaning import cleaning_task
     >>> task = cleaning_task(np.eye(10)[np.arange(20) % 2], np.arange(20) % 2, n_train=10, n_val=5, share=0.4, seed=0)
-    >>> tune_cleaning(SoftmaxCleaning(task), "penalty", calls=60, x_steps=[10.0])[1]["alpha"]
+    >>> tune_cleaning(SoftmaxCleaning(task), "penalty", calls=63, x_steps=[10.0])[1]["alpha"]
     10.0
     """
     run, other, values = _METHODS[checks.choice("method", method, tuple(_METHODS))]
-    calls = checks.integer("calls", calls, low=23, high=10_000_000)
+    calls = checks.integer("calls", calls, low=63, high=10_000_000)
     steps = checks.array("x_steps", x_steps, ndim=1, above=0)
     tried = [{"alpha": alpha, other: value} for alpha in steps.tolist() for value in values]
     losses = []
