@@ -26,7 +26,8 @@ T, M                     ``inner_steps``, ``batch``   scalar     inner steps and
 """
 
 from .hypergradient import DegenerateActiveSet, exact_hypergradient, penalty_hypergradient, penalty_value
-from .loops import DoubleLoopPenalty, PowerSchedule, SingleLoopPenalty, recursive_momentum
+from .loops import DoubleLoopPenalty, SingleLoopPenalty
+from .steps import PowerSchedule, recursive_momentum
 from .storm import STORM
 
 __all__ = [

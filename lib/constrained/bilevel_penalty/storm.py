@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib import checks
 
-from .loops import momentum
+from .steps import momentum
 
 
 class STORM(torch.optim.Optimizer):

@@ -12,7 +12,8 @@ import lib.data
 from lib import checks
 from lib.problems.cleaning import CleaningTask, cleaning_task
 
-from ..loops import DoubleLoopPenalty, PowerSchedule, SingleLoopPenalty
+from ..loops import DoubleLoopPenalty, SingleLoopPenalty
+from ..steps import PowerSchedule
 from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
 from .landscape import log_slope
 from .toy import WideToy, trace
