@@ -41,6 +41,8 @@ class Rate(NamedTuple):
         return np.exp([np.interp(np.log(calls), np.log(self.calls), column) for column in logs.T])
 
 
+#: Checkpoints over which a power is fitted.
+LATE = 5
 #: Ranks of the lower level's matrix: one minimizer, or a plane of them.
 RANKS = {"one": 6, "plane": 4}
 
@@ -49,7 +51,7 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
     """Run one algorithm on `WideToy` problems with the schedules that the theorems promise rates for, its step of x tuned.
 
     All steps of x are tried side by side; for problems with one minimizer and for those with a plane of them, the one with the
-    least final error (geometric mean over the problems) is kept. The power is fitted over the second half of the checkpoints,
+    least final error (geometric mean over the problems) is kept. The power is fitted over the last five of twelve checkpoints,
     which lie at equal distances in log k.
 
     Parameters
@@ -112,14 +114,13 @@ def rate_race(kind: str, seed: int, n_runs: int, alphas: Sequence[float], n_step
 def _best(calls: np.ndarray, norms: np.ndarray, firsts: np.ndarray) -> Rate:
     """The race of the best step of x, from errors (checkpoints, steps, problems)."""
     best = int(np.argmin(np.log(norms[-1]).mean(1).round(9)))
-    half = len(calls) // 2
-    powers = np.array([log_slope(calls[half:].astype(float), column[half:]) for column in norms[:, best].T])
+    powers = np.array([log_slope(calls[-LATE:].astype(float), column[-LATE:]) for column in norms[:, best].T])
     return Rate(calls, norms[:, best], float(firsts[best]), powers)
 
 
 #: What else is tuned: the weight sigma, or the inner steps.
 _METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...]]] = {
-    "penalty": (clean_penalty, "sigma", (0.1, 1.0, 10.0)),
+    "penalty": (clean_penalty, "sigma", (1.0, 10.0, 100.0)),
     "implicit": (clean_implicit, "inner", (3, 10, 30)),
     "unrolled": (clean_unrolled, "inner", (3, 10, 30)),
 }
