@@ -100,7 +100,7 @@ class STORM(torch.optim.Optimizer):
                 d = momentum(state["estimate"].to(slope.dtype), slope, past, group["eta"])  # (11)
             state["estimate"], state["before"] = d, at
             with torch.no_grad():
-                p.copy_(at.to(d.dtype) - group["lr"] * d)  # (12)
+                p.copy_(at.to(d.dtype) - group["lr"] * d)  # (10)
         return loss
 
 

@@ -122,7 +122,7 @@ def _best(calls: np.ndarray, norms: np.ndarray, firsts: np.ndarray) -> Rate:
 _METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...]]] = {
     "penalty": (clean_penalty, "sigma", (1.0, 10.0, 100.0)),
     "implicit": (clean_implicit, "inner", (3, 10, 30)),
-    "unrolled": (clean_unrolled, "inner", (3, 10, 30)),
+    "unrolled": (clean_unrolled, "inner", (1, 3, 10)),
 }
 
 
