@@ -1,0 +1,34 @@
+"""What only the chapter's experiments use: problems with known solutions, rates, hyper-cleaning, rivals."""
+
+from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
+from .instances import FAMILIES, Instance, instance, no_error_bound, ring_radius
+from .landscape import Gaps, landscape_gaps, log_slope, numeric_hypergradient
+from .protocols import RANKS, SCHEDULES, Rate, mnist_task, rate_race, tune_cleaning
+from .toy import Trace, WideToy, gradient_noise, trace
+
+__all__ = [
+    "FAMILIES",
+    "RANKS",
+    "SCHEDULES",
+    "CleaningRun",
+    "Gaps",
+    "Instance",
+    "Rate",
+    "SoftmaxCleaning",
+    "Trace",
+    "WideToy",
+    "clean_implicit",
+    "clean_penalty",
+    "clean_unrolled",
+    "gradient_noise",
+    "instance",
+    "landscape_gaps",
+    "log_slope",
+    "mnist_task",
+    "no_error_bound",
+    "numeric_hypergradient",
+    "rate_race",
+    "ring_radius",
+    "trace",
+    "tune_cleaning",
+]
