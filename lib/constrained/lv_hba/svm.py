@@ -34,7 +34,7 @@ def signed_rows(X: Tensor, y: Tensor) -> Tensor:
 
 
 def margins(Q: Tensor, v: Tensor) -> Tensor:
-    """Q v, shape (..., N)."""
+    """Margins Q v of all samples, shape (..., N)."""
     return (Q @ v[..., None])[..., 0]
 
 

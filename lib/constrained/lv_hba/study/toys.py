@@ -170,7 +170,7 @@ class Affine:
 
 
 def times_vector(M: Tensor, v: Tensor) -> Tensor:
-    """M v over leading axes."""
+    """The product M v of matrices and vectors, over leading axes."""
     return (M @ v[..., None])[..., 0]
 
 
