@@ -13,10 +13,9 @@ ratio      pairs (numerator, denominator), at least 5  bootstrap of the ratio of
 =========  ==========================================  =======================================
 
 Ratios whose numerators are all zero (what is left, over what there was) have nothing to resample. Their interval reaches from
-0 to Wilson's limit of the share of samples, among those with a denominator above 0, that may have something left: no
-sample's numerator is above its denominator.
-
-Fewer samples than an interval needs give the interval of what is not known: minus to plus infinity.
+0 to Wilson's limit of a share that no sample shows, of as many samples as the denominators are worth: by Kish's effective
+number, (sum b)^2 / sum b^2, a few large ones count for few, and one that is 0 for none. It takes for granted that no numerator
+is above its denominator.
 """
 
 from __future__ import annotations
@@ -190,7 +189,8 @@ def _ratio(data: np.ndarray) -> tuple[float, float, float]:
     if data[:, 1].mean() == 0:
         raise ValueError("the denominators of a ratio must not have mean 0")
     if not data[:, 0].any() and (data[:, 1] >= 0).all():
-        return 0.0, 0.0, _share(np.zeros(np.count_nonzero(data[:, 1])))[2]
+        worth = data[:, 1].sum() ** 2 / (data[:, 1] ** 2).sum()
+        return 0.0, 0.0, _share(np.zeros(int(worth + 1e-9)))[2]
     return _bootstrap((data[:, 0], data[:, 1]), lambda a, b, axis=-1: np.mean(a, axis) / np.mean(b, axis), "BCa")
 
 

@@ -67,9 +67,11 @@ def test_too_few_samples_decide_nothing(kind, few):
 
 
 def test_ratios_of_which_nothing_is_left_reach_to_wilsons_limit():
-    found = estimate([[0.0, gap] for gap in (1.0, 5.0, 2.0, 0.5, 3.0, 4.0)], "ratio")
+    found = estimate([[0.0, 2.0]] * 6, "ratio")
     assert (found.value, found.low, found.high) == (0, 0, estimate([0] * 6, "share").high)
     assert estimate([[0.0, 1.0]] * 6 + [[0.0, 0.0]] * 9, "ratio").high == found.high  # nothing to lose says nothing
+    unequal = estimate([[0.0, gap] for gap in (1.0, 5.0, 2.0, 0.5, 3.0, 4.0)], "ratio")
+    assert unequal.high == estimate([0] * 4, "share").high > found.high  # 15.5^2 / 55.25 = 4.3 samples
     assert estimate([[0.0, 1.0]] * 4, "ratio").high == math.inf  # too few
     some_left = estimate([[0.0, 1.0]] * 20 + [[0.5, 1.0]] * 3, "ratio")
     assert 0 < some_left.low < some_left.value < some_left.high

@@ -1,12 +1,15 @@
 """The book's style and its helpers."""
 
 import base64
+import io
+import re
 import struct
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image, ImageColor
 
 from lib import figures, papers
 
@@ -105,6 +108,25 @@ def test_frames_are_a_slider_without_any_library(shown):
     assert "http" not in html
     assert text["text/markdown"].endswith("It moves.")
     assert not plt.get_fignums()
+
+
+def test_frames_keep_the_colors_of_the_palette(shown):
+    """Thin lines among many grays: with fewer colors, blue is not to become green."""
+
+    def draw(fig, k):
+        ax = fig.add_subplot()
+        for i in range(40):
+            ax.plot([0, 1], [i / 8, i / 8 + 1], color=str(0.5 + i / 100), linewidth=0.8)
+        ax.imshow([[0, 1], [1, 2]], extent=(0, 0.5, 2, 4), interpolation="bilinear")
+        for i, color in enumerate(figures.PALETTE.values()):
+            ax.axhline(i / 2, color=color, linewidth=1.5, linestyle="-")
+
+    figures.frames(draw, 2, "Lines.")
+    (bundle, _), _ = shown
+    picture = base64.b64decode(re.search(r"base64,([^\"]+)", bundle["text/html"]).group(1))
+    kept = {color for _, color in Image.open(io.BytesIO(picture)).convert("RGB").getcolors(10**6)}
+    assert {ImageColor.getrgb(color) for color in ("white", *figures.PALETTE.values())} <= kept
+    assert len(kept) <= 64
 
 
 @pytest.mark.parametrize(

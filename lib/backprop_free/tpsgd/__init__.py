@@ -11,20 +11,20 @@ rivals (backpropagation, DFA, DRTP, frozen layers, trained local classifiers) an
 
 Not known to us, so ours: the law of the projections, the paper's networks and learning rates, how it treats time, its adaptors.
 
-=================== =========================== ==========================================================================
-symbol              name                        shape, meaning
-=================== =========================== ==========================================================================
-y_i, z_i            ``output``                  (samples, features), y = s(z), z = y_{i-1} W + b: (1)
-t_i = y* P_i        `LocalTarget`               (samples, features), y* one-hot labels (samples, K): (2)
-P_i                 `draw_patterns`             (K, features), fixed: (2)
-delta_i             `local_delta`               (samples, features): (3); `slope` is s'(z)
-gradients of W, b   `dense_gradients`           (features in, features out) and (features out,): (3)
-J_i, dJ_i/dy_i      `local_loss`, `residual`    (samples,) and (samples, features): (4)
-q                   `read_code`                 (samples, K), the solution of y = q P: (6)
-h_t                 `recurrent_states`          (samples, steps, units): (7); `recurrent_loss`
-dh_t/dW             `forward_mode_gradients`    real-time recurrent learning: (8)
+=================== ============================== =======================================================================
+symbol              name                           shape, meaning
+=================== ============================== =======================================================================
+y_i, z_i            ``output``                     (samples, features), y = s(z), z = y_{i-1} W + b: (1)
+t_i = y* P_i        `LocalTarget`                  (samples, features), y* one-hot labels (samples, K): (2)
+P_i                 `draw_patterns`                (K, features), fixed: (2)
+delta_i             `local_delta`                  (samples, features): (3); `slope` is s'(z)
+gradients of W, b   `dense_gradients`              (features in, features out) and (features out,): (3)
+J_i, dJ_i/dy_i      `local_loss`, `residual`       (samples,) and (samples, features): (4)
+q                   `read_code`                    (samples, K), the solution of y = q P: (6)
+h_t                 `recurrent_states`             (samples, steps, units): (7); `recurrent_loss`
+dh_t/dW             `forward_mode_gradients`       real-time recurrent learning: (8)
 eta, eta_h          ``lr``, ``lr * hidden_scale``  learning rates of the head and of hidden layers
-=================== =========================== ==========================================================================
+=================== ============================== =======================================================================
 """
 
 from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lib import checks
-from lib.backprop_free.tpsgd.recurrent import TIMES, Time, _recurrent_loss, _recurrent_states
+from lib.backprop_free.tpsgd.recurrent import CUTS, TIMES, Time, _recurrent_loss, _recurrent_states
 from lib.backprop_free.tpsgd.rules import ACTIVATIONS, Loss, _full, _local_loss, check_loss
 from lib.backprop_free.tpsgd.targets import Law, LocalTarget, check_labels
 
@@ -154,7 +154,7 @@ class TPRecurrent(nn.Module):
 
     def local_loss(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The output, detached, for the next layer, and this layer's mean loss, whose gradient ends in this layer."""
-        states = self._states(x.detach(), {"layer": "none", "last": "last", "all": "all"}[self.time])
+        states = self._states(x.detach(), CUTS[self.time])
         target = self.target(labels).to(states.dtype)
         if len(target) != len(states):
             raise ValueError(f"labels must be one for each of {len(states)} samples, got {len(target)}")
@@ -216,10 +216,7 @@ class TPSequential(nn.Module):
             raise ValueError(f"sizes must hold inputs and classes at least, got {checks.shown(sizes)}")
         rng, layers = checks.generator("seed", seed), []
         for n_in, n_out in pairwise(widths):
-            layers.append(nn.Linear(n_in, n_out))
-            with torch.no_grad():
-                layers[-1].weight.copy_(_tensor(xavier(n_in, n_out, rng).T))
-                layers[-1].bias.zero_()
+            layers.append(xavier_linear(n_in, n_out, rng))
         K, hidden = widths[-1], zip(layers[:-1], widths[1:-1], strict=True)
         return cls([TPBlock(f, LocalTarget(K, n, law, scale, rng), activation, loss) for f, n in hidden], layers[-1])
 
@@ -327,6 +324,15 @@ def xavier(n_in: int, n_out: int, rng: np.random.Generator) -> np.ndarray:
     """Xavier's uniform weights, shape (n_in, n_out)."""
     bound = np.sqrt(6 / (n_in + n_out))
     return rng.uniform(-bound, bound, size=(n_in, n_out))
+
+
+def xavier_linear(n_in: int, n_out: int, rng: np.random.Generator) -> nn.Linear:
+    """A linear layer with Xavier's weights and zero biases."""
+    layer = nn.Linear(n_in, n_out)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(xavier(n_in, n_out, rng).T))
+        layer.bias.zero_()
+    return layer
 
 
 def _tensor(values: np.ndarray) -> Tensor:

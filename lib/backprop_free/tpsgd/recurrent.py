@@ -15,7 +15,9 @@ from lib.backprop_free.tpsgd.rules import ACTIVATIONS, Loss, _full, _local_loss,
 
 Tensor = torch.Tensor
 Time = Literal["layer", "last", "all"]
-TIMES = ("layer", "last", "all")
+#: Where the target stands in time -> at which steps the gradient through the state before is cut.
+CUTS = {"layer": "none", "last": "last", "all": "all"}
+TIMES = tuple(CUTS)
 
 
 def recurrent_states(

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import checks
 from lib.backprop_free.tpsgd.blocks import xavier
 from lib.backprop_free.tpsgd.rules import ACTIVATIONS, _dense_gradients, _local_delta, _slope
-from lib.backprop_free.tpsgd.study.grid import RULES, Outcome, Setting
+from lib.backprop_free.tpsgd.study.grid import Outcome, Setting, check_race
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, _accuracy
 from lib.backprop_free.tpsgd.targets import draw_patterns
 
@@ -71,11 +70,7 @@ def train(rule: str, task: Task, setting: Setting, stream: Stream, index: int = 
     >>> study.train("tpSGD", task, study.Setting(epochs=3), stream).accuracy > 0.5
     True
     """
-    checks.choice("rule", rule, RULES)
-    if not isinstance(task, Task) or not isinstance(setting, Setting):
-        raise TypeError(f"task and setting must be a Task and a Setting, got {checks.shown(task)} and {checks.shown(setting)}")
-    checks.function("stream", stream)
-    index = checks.integer("index", index, low=0)
+    index = check_race(rule, task, setting, stream, index)
     with torch.no_grad():
         return _train(rule, task, setting, stream, index, start, only)
 

@@ -12,6 +12,7 @@ import torch
 
 from lib import checks
 from lib.backprop_free.tpsgd.rules import ACTIVATIONS, check_loss
+from lib.backprop_free.tpsgd.study.tasks import Stream, Task
 from lib.backprop_free.tpsgd.targets import LAWS
 
 #: Backpropagation; direct feedback alignment (the output's error through a fixed random matrix); direct random target
@@ -129,6 +130,15 @@ class Outcome:
         inside = [not any(x in end for x, end in zip(p, ends, strict=True)) for p in self.setting.grid(self.rule)]
         last = self.valid[-1]
         return bool(last.max() - last[np.array(inside)].max() > 0.01)
+
+
+def check_race(rule: str, task: Task, setting: Setting, stream: Stream, index: int) -> int:
+    """Refuse what no race can be run with; returns the index."""
+    checks.choice("rule", rule, RULES)
+    if not isinstance(task, Task) or not isinstance(setting, Setting):
+        raise TypeError(f"task and setting must be a Task and a Setting, got {checks.shown(task)} and {checks.shown(setting)}")
+    checks.function("stream", stream)
+    return checks.integer("index", index, low=0)
 
 
 def deeper(setting: Setting, depth: int) -> Setting:

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from lib import checks
-from lib.backprop_free.tpsgd.blocks import TPBlock, TPSequential, xavier
+from lib.backprop_free.tpsgd.blocks import TPBlock, TPSequential, xavier_linear
 from lib.backprop_free.tpsgd.study.dense import _batches
-from lib.backprop_free.tpsgd.study.grid import RULES, Outcome, Setting
+from lib.backprop_free.tpsgd.study.grid import Outcome, Setting, check_race
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, _accuracy
 from lib.backprop_free.tpsgd.targets import LocalTarget
 
@@ -72,11 +72,7 @@ def linear(n_in: int, n_out: int, rng: np.random.Generator) -> nn.Linear:
     torch.Size([2, 3])
     """
     n_in, n_out = checks.integer("n_in", n_in, low=1), checks.integer("n_out", n_out, low=1)
-    layer = nn.Linear(n_in, n_out)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(xavier(n_in, n_out, checks.generator("rng", rng)).T))
-        layer.bias.zero_()
-    return layer
+    return xavier_linear(n_in, n_out, checks.generator("rng", rng))
 
 
 def convolution(n_in: int, n_out: int, size: int, stride: int, rng: np.random.Generator) -> nn.Conv2d:
@@ -182,12 +178,8 @@ def fit(rule: str, make: Callable[[Any], TPSequential], task: Task, setting: Set
     >>> study.fit("tpSGD", make, task, setting, stream).test.shape
     (4, 1)
     """
-    checks.choice("rule", rule, RULES)
-    if not isinstance(task, Task) or not isinstance(setting, Setting):
-        raise TypeError(f"task and setting must be a Task and a Setting, got {checks.shown(task)} and {checks.shown(setting)}")
     checks.function("make", make)
-    checks.function("stream", stream)
-    index = checks.integer("index", index, low=0)
+    index = check_race(rule, task, setting, stream, index)
     runs = []
     for pair in setting.grid(rule):
         model = _prepared(rule, make(setting.local_loss_of(rule)), task.n_classes).to(task.X.dtype)

@@ -10,15 +10,14 @@ import torch
 
 from lib import checks
 from lib.backprop_free.tpsgd.blocks import xavier
-from lib.backprop_free.tpsgd.recurrent import TIMES, Time, _recurrent_loss, _recurrent_states
+from lib.backprop_free.tpsgd.recurrent import CUTS, TIMES, Time, _recurrent_loss, _recurrent_states
 from lib.backprop_free.tpsgd.study.dense import _batches, _copies
-from lib.backprop_free.tpsgd.study.grid import RULES, Outcome, Setting
+from lib.backprop_free.tpsgd.study.grid import Outcome, Setting, check_race
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, _accuracy
 from lib.backprop_free.tpsgd.targets import draw_patterns
 
 Tensor = torch.Tensor
 Layers = list[list[Tensor]]
-_CUT = {"layer": "none", "last": "last", "all": "all"}
 
 
 def train_recurrent(
@@ -61,12 +60,8 @@ def train_recurrent(
     >>> study.train_recurrent("tpSGD", task, setting, stream)[1].shape
     (8,)
     """
-    checks.choice("rule", rule, RULES)
     checks.choice("time", time, TIMES)
-    if not isinstance(task, Task) or not isinstance(setting, Setting):
-        raise TypeError(f"task and setting must be a Task and a Setting, got {checks.shown(task)} and {checks.shown(setting)}")
-    checks.function("stream", stream)
-    return _train(rule, task, setting, stream, checks.integer("index", index, low=0), time)
+    return _train(rule, task, setting, stream, check_race(rule, task, setting, stream, index), time)
 
 
 def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, time: str) -> tuple[Outcome, np.ndarray]:
@@ -109,7 +104,7 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
                     with torch.no_grad():
                         states = _states(states, layer, setting)
                     continue
-                states = _states(states, layer, setting, _CUT[time])
+                states = _states(states, layer, setting, CUTS[time])
                 if rule == "local heads":
                     loss = _cross_entropy(states[..., -1, :] @ own[i], y)
                 else:
