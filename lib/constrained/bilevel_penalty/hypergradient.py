@@ -104,7 +104,7 @@ def exact_hypergradient(
     check_tol: float = 1e-5,
     max_iter: int | None = None,
 ) -> Tensor:
-    r"""Gradient of the hyper-objective by the pseudo-inverse of the lower level's KKT matrix (6), (7).
+    r"""Gradient of the hyper-objective by the pseudo-inverse of the lower level's KKT matrix (10), (11).
 
     The problem's constraints, if any, are those of Y. Which of them are active, and their multipliers, follow from `y`.
 
@@ -162,11 +162,11 @@ def exact_hypergradient(
     mixed, hessian = _second(problem, x, y, multipliers, active_tol)
     n_active = len(pull)
     kkt = torch.zeros(n_active + len(y), n_active + len(y), dtype=y.dtype)
-    kkt[:n_active, n_active:], kkt[n_active:, :n_active], kkt[n_active:, n_active:] = pull, pull.T, hessian  # (6)
+    kkt[:n_active, n_active:], kkt[n_active:, :n_active], kkt[n_active:, n_active:] = pull, pull.T, hessian  # (10)
     right = torch.cat([torch.zeros(n_active, dtype=y.dtype), slope_y])
-    q = torch.linalg.pinv(kkt, rtol=rtol, hermitian=True) @ right  # (7)
+    q = torch.linalg.pinv(kkt, rtol=rtol, hermitian=True) @ right  # (11)
     _check_span(kkt @ q - right, slope_y, check_tol)
-    return slope_x - mixed.T @ q[n_active:]  # (7)
+    return slope_x - mixed.T @ q[n_active:]  # (11)
 
 
 def _point(problem: BilevelProblem, x: Tensor, y: Tensor, z: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor, float]:

@@ -79,13 +79,13 @@ class _Loop:
 
     def _inner(self, of: BilevelProblem, slopes: _Slopes, wy: Tensor, wz: Tensor, now: dict[str, Any]) -> tuple[Tensor, Tensor]:
         _, f_y, _, gy_y, _, gz_y = slopes
-        stepped_y = inner_step(wy, self.y, gy_y, now["gamma"], self.rho, now["sigma"], f_y)  # (8)
-        stepped_z = inner_step(wz, self.z, gz_y, now["gamma"], self.rho)  # (8)
+        stepped_y = inner_step(wy, self.y, gy_y, now["gamma"], self.rho, now["sigma"], f_y)  # (5)
+        stepped_z = inner_step(wz, self.z, gz_y, now["gamma"], self.rho)  # (5)
         return of.project_y(stepped_y), of.project_y(stepped_z)
 
     def _outer(self, of: BilevelProblem, slopes: _Slopes, now: dict[str, Any]) -> Tensor:
         direction = penalty_slope(slopes[0], slopes[2], slopes[4], now["sigma"])
-        return of.project_x(self.x - now["alpha"] * direction)  # (10)
+        return of.project_x(self.x - now["alpha"] * direction)  # (7)
 
     def _step(self) -> None:
         raise NotImplementedError
@@ -153,7 +153,7 @@ class DoubleLoopPenalty(_Loop):
     r"""Algorithm 1: several inner steps for the two lower-level points, then one step of x by first derivatives.
 
     Each step of x runs `inner_steps` of :math:`w \leftarrow P_Y(w - \gamma [\sigma \nabla_y f + \nabla_y g + (w - y) / \rho])`
-    (8), without f for the second point, moves the centers y and z (9), and then x (10).
+    (5), without f for the second point, moves the centers y and z (6), and then x (7).
 
     Parameters
     ----------
@@ -241,8 +241,8 @@ class DoubleLoopPenalty(_Loop):
 class SingleLoopPenalty(_Loop):
     r"""Algorithm 2: one step each of x and of the two lower-level points, on gradients with recursive momentum.
 
-    Every slope is estimated by :math:`d_k = \nabla(v_k; \xi_k) + (1 - \eta_k) (d_{k-1} - \nabla(v_{k-1}; \xi_k))` (11), both
-    gradients on the same sample; then the steps (8), (9), (10), all from the estimates at the old points. The estimates of f
+    Every slope is estimated by :math:`d_k = \nabla(v_k; \xi_k) + (1 - \eta_k) (d_{k-1} - \nabla(v_{k-1}; \xi_k))` (8), both
+    gradients on the same sample; then the steps (5), (6), (7), all from the estimates at the old points. The estimates of f
     and of g are kept apart, so that a weight sigma that changes does not enter them.
 
     Parameters

@@ -45,7 +45,7 @@ class PowerSchedule:
 
 
 def recursive_momentum(d: Tensor, new: Tensor, old: Tensor, eta: float) -> Tensor:
-    """STORM's estimator: ``new + (1 - eta) (d - old)`` (11).
+    """STORM's estimator: ``new + (1 - eta) (d - old)`` (8).
 
     Parameters
     ----------
@@ -80,16 +80,16 @@ def recursive_momentum(d: Tensor, new: Tensor, old: Tensor, eta: float) -> Tenso
 
 def momentum(d: Tensor, new: Tensor, old: Tensor, eta: float | Tensor) -> Tensor:
     """The estimator of `recursive_momentum`, without the checks at its door."""
-    return new + (1 - eta) * (d - old)  # (11)
+    return new + (1 - eta) * (d - old)  # (8)
 
 
 def inner_step(
     w: Tensor, center: Tensor, slope_g: Tensor, gamma: Any, rho: Any, sigma: Any = 0.0, slope_f: Any = 0.0
 ) -> Tensor:
     """A gradient step for the proximal problem around `center`, before the projection."""
-    return w - gamma * (sigma * slope_f + slope_g + (w - center) / rho)  # (8)
+    return w - gamma * (sigma * slope_f + slope_g + (w - center) / rho)  # (5)
 
 
 def average(center: Tensor, w: Tensor, beta: Any) -> Tensor:
     """The center moves towards the proximal point."""
-    return (1 - beta) * center + beta * w  # (9)
+    return (1 - beta) * center + beta * w  # (6)

@@ -14,7 +14,7 @@ from .steps import momentum
 
 
 class STORM(torch.optim.Optimizer):
-    """Stochastic gradient steps along the estimator with recursive momentum (11).
+    """Stochastic gradient steps along the estimator with recursive momentum (8).
 
     A step calls the closure twice, on the same sample: at the parameters, and where they were one step before. The closure
     therefore holds one batch, and torch's generator is put back in between, so that dropout draws the same masks.
@@ -97,10 +97,10 @@ class STORM(torch.optim.Optimizer):
                 continue
             state, d = self.state[p], slope
             if past is not None and "estimate" in state:
-                d = momentum(state["estimate"].to(slope.dtype), slope, past, group["eta"])  # (11)
+                d = momentum(state["estimate"].to(slope.dtype), slope, past, group["eta"])  # (8)
             state["estimate"], state["before"] = d, at
             with torch.no_grad():
-                p.copy_(at.to(d.dtype) - group["lr"] * d)  # (10)
+                p.copy_(at.to(d.dtype) - group["lr"] * d)  # (7)
         return loss
 
 

@@ -3,6 +3,8 @@
 from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
 from .instances import FAMILIES, Instance, instance, no_error_bound, ring_radius
 from .landscape import Gaps, landscape_gaps, log_slope, numeric_hypergradient
+from .modulus import rise, weak_instance
+from .network import NetworkCleaning, simple_rivals
 from .protocols import RANKS, SCHEDULES, Rate, mnist_task, rate_race, tune_cleaning
 from .toy import Trace, WideToy, gradient_noise, trace
 
@@ -13,6 +15,7 @@ __all__ = [
     "CleaningRun",
     "Gaps",
     "Instance",
+    "NetworkCleaning",
     "Rate",
     "SoftmaxCleaning",
     "Trace",
@@ -29,6 +32,9 @@ __all__ = [
     "numeric_hypergradient",
     "rate_race",
     "ring_radius",
+    "rise",
+    "simple_rivals",
     "trace",
     "tune_cleaning",
+    "weak_instance",
 ]

@@ -150,6 +150,13 @@ class WideToy:
         by_x, by_y = self.upper_slopes(x, self.best(x))
         return by_x + _times(self._back.mT, by_y)
 
+    def curvature(self) -> Tensor:
+        """Largest second derivative of each problem's exact hyper-objective, a quadratic; shape (runs,)."""
+        at_zero, columns = self.slope(torch.zeros_like(self.x0)), []
+        for e in torch.eye(3, dtype=torch.float64):
+            columns.append(self.slope(e.expand_as(self.x0)) - at_zero)
+        return torch.linalg.eigvalsh(torch.stack(columns, -1))[:, -1]
+
     def solve(self, x: Tensor, sigma: float) -> Tensor:
         """Minimizers of sigma f + g; of g, nearest to zero, for sigma = 0."""
         if checks.number("sigma", sigma, low=0) == 0:
@@ -159,25 +166,23 @@ class WideToy:
 
 
 class Trace(NamedTuple):
-    """Root mean square of the exact hypergradient's norm between checkpoints: k, calls so far, and (checkpoints, runs)."""
+    """Root mean square of the exact hypergradient's norm between checkpoints: calls so far, and (checkpoints, runs)."""
 
-    steps: np.ndarray
     calls: np.ndarray
     norms: np.ndarray
 
 
-def trace(loop: Any, slope: Callable[[Tensor], Tensor], n_steps: int, n_points: int = 16) -> Trace:
-    """Run a loop, and follow the exact hypergradient in bins of equal width in log k.
+def trace(loop: Any, slope: Callable[[Tensor], Tensor], ends: Sequence[float]) -> Trace:
+    """Run a loop until it has made so many calls, and follow the exact hypergradient in between.
 
     Parameters
     ----------
     loop : DoubleLoopPenalty or SingleLoopPenalty
     slope : callable
         x of shape (runs, n) to gradients of that shape.
-    n_steps : int
-        At least `n_points`.
-    n_points : int
-        Bins, at least 2.
+    ends : sequence of float
+        Calls at the checkpoints, above 0 and rising. The step that reaches one is the last before it; two that one step
+        reaches are one.
 
     Raises
     ------
@@ -190,26 +195,25 @@ def trace(loop: Any, slope: Callable[[Tensor], Tensor], n_steps: int, n_points: 
     >>> from lib.constrained.bilevel_penalty.study import WideToy, trace
     >>> toy = WideToy(seed=0, n_runs=2)
     >>> loop = SingleLoopPenalty(toy.problem, toy.x0, toy.y0, sigma=0.3, alpha=0.05, gamma=0.5)
-    >>> trace(loop, toy.slope, n_steps=40, n_points=4).norms.shape
-    (4, 2)
+    >>> trace(loop, toy.slope, ends=[30, 60, 120]).norms.shape
+    (3, 2)
     """
     if not isinstance(loop, DoubleLoopPenalty | SingleLoopPenalty):
         raise TypeError(f"loop must be a penalty loop, got {checks.shown(loop)}")
     checks.function("slope", slope)
-    n_points = checks.integer("n_points", n_points, low=2)
-    n_steps = checks.integer("n_steps", n_steps, low=n_points, high=10_000_000)
-    ends = np.unique(np.geomspace(max(2, n_steps / 1000), n_steps, n_points).astype(int))
-    found, calls, since = [], [], 0
-    total = torch.zeros(loop.x.shape[:-1], dtype=loop.x.dtype)
-    for end in ends:
-        for _ in range(since, end):
+    marks = checks.array("ends", ends, ndim=1, above=0, high=1e9)
+    if (np.diff(marks) <= 0).any():
+        raise ValueError(f"ends must rise, got {checks.shown(ends)}")
+    found, calls = [], []
+    for end in marks:
+        total, steps = torch.zeros(loop.x.shape[:-1], dtype=loop.x.dtype), 0
+        while loop.calls < end:
             loop.step()
-            total += (slope(loop.x) ** 2).sum(-1)
-        found.append((total / (end - since)).sqrt().numpy().copy())
-        calls.append(loop.calls)
-        total.zero_()
-        since = end
-    return Trace(ends, np.array(calls), np.array(found))
+            total, steps = total + (slope(loop.x) ** 2).sum(-1), steps + 1
+        if steps:
+            found.append((total / steps).sqrt().numpy())
+            calls.append(loop.calls)
+    return Trace(np.array(calls), np.array(found))
 
 
 def gradient_noise(
