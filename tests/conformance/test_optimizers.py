@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib.backprop_free.cbo import CBO
+from lib.constrained.bilevel_penalty import STORM
 from lib.gradient.mfac import MFAC
 from lib.gradient.target_surrogates import SSO
 
@@ -41,14 +42,15 @@ class LossAsTarget(SSO):
 OPTIMIZERS = {
     "CBO": lambda params, g: CBO(params, generator=g),
     "CBO isotropic": lambda params, g: CBO(params, noise=0.3, noise_type="isotropic", generator=g),
+    "STORM": lambda params, g: STORM(params, lr=0.1, eta=0.5),
     "MFAC": lambda params, g: MFAC(params, lr=0.1, ngrads=8, damp=0.1),
     "MFAC momentum": lambda params, g: MFAC(params, lr=0.1, ngrads=8, damp=0.1, momentum=0.9, weight_decay=0.01),
     "SSO": lambda params, g: LossAsTarget(params),
 }
 #: Those that draw nothing.
-DETERMINISTIC = {"MFAC", "MFAC momentum", "SSO"}
+DETERMINISTIC = {"MFAC", "MFAC momentum", "SSO", "STORM"}
 #: The classes that are tried.
-CLASSES = {CBO, MFAC, SSO}
+CLASSES = {CBO, MFAC, SSO, STORM}
 
 
 @pytest.fixture(params=OPTIMIZERS, ids=str)
@@ -192,7 +194,7 @@ def test_what_ends_a_step_leaves_finite_parameters(make, what, request):
     optimizer = make(params, generator())
     optimizer.step(closure)
     # CBO asks for the first two swarms' energies; MFAC calls its closure once a step.
-    calls, fine = 0, 0 if request.node.callspec.params["make"].startswith("MFAC") else 2
+    calls, fine = 0, 0 if request.node.callspec.params["make"].startswith(("MFAC", "STORM")) else 2
 
     def broken():
         nonlocal calls
