@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lib.backprop_free.gbnn import GBNNClassifier, GBNNRegressor
+from lib.constrained.bilevel_penalty import HyperCleaner
 from lib.constrained.lv_hba import BilevelSVC
 from lib.constrained.topo_swaps import TOPO
 from lib.objectives.anyloss import AnyLossClassifier
@@ -28,6 +29,7 @@ ESTIMATORS = [
     *CLASSIFIERS,
     BilevelSVC(max_iter=30, random_state=0),
     GBNNRegressor(n_units=6, max_iter=40, random_state=0),
+    HyperCleaner(max_iter=10, random_state=0),
     TOPO(random_state=0),
 ]
 
