@@ -192,7 +192,7 @@ def test_multipliers_of_inequalities_stay_between_zero_and_r():
 @pytest.mark.parametrize("c", [1.0, 3.0, 10.0])
 def test_bias_of_the_first_toy_is_the_closed_form(c):
     toy = study.merely_convex_toy(4)
-    x, y = (part[0] for part in study.even_start(toy, 0.0))
+    x, y = (part[0] for part in study.authors_start(toy, 0.0))
     result = LVHBA(0.3, 0.5, 0.4, c0=c, p=0.0, max_iter=1500, record_every=3000).solve(toy.problem(), x, y)
     assert float(toy.score(result.x)) == pytest.approx(4 / (5 * c + 6), rel=1e-4)
 
@@ -201,7 +201,7 @@ def test_first_toy_does_not_depend_on_its_size():
     errors = []
     for n in (10, 1000):
         toy = study.merely_convex_toy(n)
-        x, y = (part[0] for part in study.even_start(toy, 2.0))
+        x, y = (part[0] for part in study.authors_start(toy, 2.0))
         result = LVHBA(0.5, 0.5, 0.4, c0=4.0, p=0.45, max_iter=300).solve(toy.problem(), x, y)
         errors.append(float(toy.score(result.x)))
         assert result.multiplier.item() == pytest.approx(-1, abs=0.02)
@@ -253,7 +253,7 @@ def test_resuming_continues_the_same_run():
 
 def test_success_only_where_moves_and_gap_are_small():
     toy = study.merely_convex_toy(4)
-    x, y = (part[0] for part in study.even_start(toy))
+    x, y = (part[0] for part in study.authors_start(toy))
     stationary = LVHBA(0.3, 0.5, 0.4, c0=1.0, p=0.0, tol=1e-4, max_iter=300).solve(toy.problem(), x, y)
     assert not stationary.success  # the penalized problem is solved, the lower level is not
     assert stationary.gap > 1e-3
@@ -264,7 +264,7 @@ def test_success_only_where_moves_and_gap_are_small():
 def test_single_precision_is_kept_and_half_becomes_single():
     toy = study.merely_convex_toy(4)
     for kind in (torch.float32, torch.float16):
-        x, y = (part[0].to(kind) for part in study.even_start(toy, 0.0))
+        x, y = (part[0].to(kind) for part in study.authors_start(toy, 0.0))
         result = LVHBA(max_iter=20).solve(toy.problem(), x, y)
         assert result.x.dtype == torch.float32
         assert torch.isfinite(result.x).all()
@@ -272,7 +272,7 @@ def test_single_precision_is_kept_and_half_becomes_single():
 
 def test_steps_too_long_say_why():
     toy = study.merely_convex_toy(100)
-    x, y = (part[0] for part in study.even_start(toy))
+    x, y = (part[0] for part in study.authors_start(toy))
     bounded = LVHBA(0.5, 0.5, 0.4, scale_constraints=False, max_iter=300).solve(toy.problem(), x, y)
     assert "multiplier at its bound" in bounded.message  # the bound r keeps it from leaving all bounds
     with pytest.raises(FloatingPointError, match="scale_constraints"):
@@ -281,7 +281,7 @@ def test_steps_too_long_say_why():
 
 def test_bad_starts_and_problems_are_refused():
     toy = study.merely_convex_toy(2)
-    x, y = (part[0] for part in study.even_start(toy))
+    x, y = (part[0] for part in study.authors_start(toy))
     with pytest.raises(ValueError, match="project_joint"):
         LVHBA().solve(toy.problem(), x + 1, y)
     wrong = BilevelProblem(toy.upper, toy.lower, toy.constraints, equality=True, project_joint=lambda x, y: (x + 1, y))

@@ -177,9 +177,9 @@ def test_tuning_tries_each_setting(task):
     c, solver = task.start - 1, LVHBA(0.1, 0.3, 0.3, max_iter=6)
     table = study.tune_lvhba(task, c, solver, [(1.0, 5.0), (5.0, 5.0)])
     again = study.run_lvhba(task, c, LVHBA(0.1, 0.3, 0.3, c0=5.0, alpha_x=5.0, max_iter=6))
-    assert table[1] == pytest.approx(again.trace["solved_val"][-1].mean(), rel=1e-8)
+    assert table[1] == pytest.approx(again.trace["solved_test"][-1].mean(), rel=1e-8)
     rates = study.tune_implicit(task, c, [0.1, 0.3], max_iter=4)
-    assert rates[1] == pytest.approx(study.run_implicit(task, c, 4, lr=0.3).trace["solved_val"][-1].mean(), rel=1e-8)
+    assert rates[1] == pytest.approx(study.run_implicit(task, c, 4, lr=0.3).trace["solved_test"][-1].mean(), rel=1e-8)
 
 
 def test_flips_are_those_of_the_shared_task(task):
@@ -216,9 +216,9 @@ def test_closed_slopes_of_the_toys_are_those_of_autograd():
                 np.testing.assert_allclose(a, b, atol=1e-12)
 
 
-def test_aipod_is_exact_from_the_even_start_and_stuck_elsewhere():
+def test_aipod_is_exact_from_the_authors_start_and_stuck_elsewhere():
     toy = study.merely_convex_toy(10)
-    even = study.race_aipod(toy, study.even_start(toy), [0.1], 1500, n_records=2)
+    even = study.race_aipod(toy, study.authors_start(toy), [0.1], 1500, n_records=2)
     assert float(even.score[-1].max()) < 1e-6
     start = study.toy_starts(toy, 3, seed=0)
     stuck = study.race_aipod(toy, start, [0.1], 3500, n_records=2)

@@ -24,8 +24,8 @@ c_k                  `penalty_weight`                     ``c0 (k + 1)^p``: (6)
 psi_k                ``core.penalty_slopes``              F / c_k + f - v: (6)
 theta, lambda step   ``core.saddle_step``                 (7)
 x, y, z step         ``core.iterate``                     (8), (9)
-c (SVM)              `weighted_svm`                       (N,), logarithms of the sample weights: (12), (13)
-P_C (SVM)            `project_svm`                        (14)
+c (SVM)              `weighted_svm`                       (N,), logarithms of the sample weights: (13), (14)
+P_C (SVM)            `project_svm`                        (15)
 ==================== ==================================== ===============================================================
 """
 

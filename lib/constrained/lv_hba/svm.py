@@ -75,7 +75,7 @@ def _newton(Q: Tensor, weights: Tensor, floor: Tensor, ridge: Tensor, center: Te
 def project_svm(X: Any, y: Any, v: Any, slack: Any) -> tuple[Tensor, Tensor]:
     r"""Nearest (w, b, slack) that satisfies ``slack_i >= 1 - y_i (w'x_i + b)``, without a QP solver.
 
-    For given (w, b) the nearest slacks are :math:`\max(\xi_i, 1 - y_i (w^\top x_i + b))`: (14). What is left is smooth, convex
+    For given (w, b) the nearest slacks are :math:`\max(\xi_i, 1 - y_i (w^\top x_i + b))`: (15). What is left is smooth, convex
     and has d + 1 variables: Newton's method on the active set ends after a few steps.
 
     Parameters
@@ -108,7 +108,7 @@ def project_svm(X: Any, y: Any, v: Any, slack: Any) -> tuple[Tensor, Tensor]:
 def _project(Q: Tensor, v: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
     one = torch.ones_like
     near = _newton(Q, one(slack), 1 - slack, one(v), v, v, 1e-12)
-    return near, torch.maximum(slack, 1 - margins(Q, near))  # (14)
+    return near, torch.maximum(slack, 1 - margins(Q, near))  # (15)
 
 
 def train_svm(X: Any, y: Any, log_weights: Any) -> Tensor:
@@ -162,15 +162,15 @@ def validation_loss(Q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     length = w.norm(dim=-1, keepdim=True)
     if not bool((length > 0).all()):
         raise FloatingPointError("the weights w are zero: distances from the plane are not defined")
-    m = margins(Q, v) / length  # (13)
+    m = margins(Q, v) / length  # (14)
     s = torch.sigmoid(-5 * m)
     u = 2 * s - 1
     leak = torch.where(u > 0, 1.0, 0.01)
-    d_m = -10 * s * (1 - s) * leak  # (13)
+    d_m = -10 * s * (1 - s) * leak  # (14)
     slope = back(Q, d_m) / length
     along = (d_m * m).sum(-1, keepdim=True) * w / length**2
     slope = torch.cat([slope[..., :-1] - along, slope[..., -1:]], dim=-1)
-    return (u * leak).sum(-1), slope  # (13)
+    return (u * leak).sum(-1), slope  # (14)
 
 
 @dataclass(frozen=True)
@@ -199,11 +199,11 @@ class WeightedSVM:
 
     def lower(self, x: Tensor, y: Tensor) -> Tensor:
         v, slack = self.split(y)
-        return (v[..., :-1].square().sum(-1) + (x.exp() * slack.square()).sum(-1)) / 2  # (12)
+        return (v[..., :-1].square().sum(-1) + (x.exp() * slack.square()).sum(-1)) / 2  # (13)
 
     def constraints(self, x: Tensor, y: Tensor) -> Tensor:
         v, slack = self.split(y)
-        return 1 - slack - margins(self.Q, v)  # (12)
+        return 1 - slack - margins(self.Q, v)  # (13)
 
     def upper_slopes(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         v, slack = self.split(y)
@@ -236,7 +236,7 @@ class WeightedSVM:
 
 
 def weighted_svm(X: Any, y: Any, X_val: Any, y_val: Any, low: float = -6.0, high: float = 2.0) -> WeightedSVM:
-    r"""Sample weights of a support vector machine, chosen by validation data: (12), (13).
+    r"""Sample weights of a support vector machine, chosen by validation data: (13), (14).
 
     Parameters
     ----------

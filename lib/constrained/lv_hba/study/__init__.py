@@ -11,13 +11,15 @@ from lib.constrained.lv_hba.study.machines import (
     tune_lvhba,
 )
 from lib.constrained.lv_hba.study.quadratics import quadratic, slope_error
-from lib.constrained.lv_hba.study.races import even_start, race_aipod, race_lvhba, sensitivity, stability_map, toy_starts
-from lib.constrained.lv_hba.study.toys import affine_toy, best_reduced, merely_convex_toy
+from lib.constrained.lv_hba.study.races import race_aipod, race_lvhba, sensitivity, stability_map, toy_starts
+from lib.constrained.lv_hba.study.rates import affine_rates
+from lib.constrained.lv_hba.study.toys import affine_toy, authors_start, best_reduced, merely_convex_toy
 
 __all__ = [
+    "affine_rates",
     "affine_toy",
+    "authors_start",
     "best_reduced",
-    "even_start",
     "implicit_gradient",
     "load",
     "machines",

@@ -21,8 +21,8 @@ def steps_of(solver: LVHBA, scale: Any, **changes: Any) -> Steps:
 
 
 def times(n: int, n_records: int) -> list[int]:
-    """About `n_records` iterations from 1 to n, evenly spaced on a logarithmic axis."""
-    return np.unique(np.geomspace(1, n, n_records).round().astype(int)).tolist()
+    """About `n_records` iterations up to n, the last of them n, evenly spaced on a logarithmic axis."""
+    return np.unique(np.geomspace(n, 1, n_records).round().astype(int)).tolist()
 
 
 def follow(
@@ -33,11 +33,14 @@ def follow(
     weight: Callable[[int], Any],
     n: int,
     visit: Callable[[State, State, Any], None],
-    when: list[int],
+    when: list[int] | None = None,
 ) -> State:
-    """Run n iterations from a feasible start with multipliers 0; `visit` sees the states before and after those in `when`."""
+    """Run n iterations from a feasible start with multipliers 0; `visit` sees the states before and after those in `when`.
+
+    It sees all iterations where `when` is left out.
+    """
     lam = problem.constraints(x, y) * 0  # type: ignore[misc]
-    s, wanted = State(x, y, y.clone(), lam, lam.clone()), set(when)
+    s, wanted = State(x, y, y.clone(), lam, lam.clone()), set(range(1, n + 1) if when is None else when)
     for _ in range(n):
         c = weight(s.k)
         new = iterate(problem, s, c, steps)

@@ -217,7 +217,9 @@ def repeated(task: Machines, n: int) -> Machines:
 
 
 def tune_lvhba(task: Machines, c: Any, solver: LVHBA, settings: Sequence[Sequence[float]]) -> np.ndarray:
-    """Validation loss per sample of the machine trained with the learned weights, shape (settings,): mean over tasks.
+    """Test loss per sample of the machine trained with the learned weights, shape (settings,): mean over tasks.
+
+    For tasks that are used for nothing else: validation data are what the weights are fitted to.
 
     Parameters
     ----------
@@ -241,7 +243,7 @@ def tune_lvhba(task: Machines, c: Any, solver: LVHBA, settings: Sequence[Sequenc
     c0, alpha_x = (column.repeat(len(x))[:, None] for column in table.T)
     steps = steps_of(solver, _scale(many, solver), alpha_x=alpha_x)
     run = _followed(many, x.repeat_interleave(n, dim=0), steps, c0, solver, [solver.max_iter], _Trace(many))
-    return run.trace["solved_val"][-1].reshape(len(x), n).mean(axis=0)
+    return run.trace["solved_test"][-1].reshape(len(x), n).mean(axis=0)
 
 
 def _logs(task: Machines, c: Any) -> Tensor:
@@ -288,7 +290,7 @@ def run_implicit(task: Machines, c: Any, max_iter: int = 150, lr: float = 0.1, n
 
 
 def tune_implicit(task: Machines, c: Any, rates: Sequence[float], max_iter: int = 150) -> np.ndarray:
-    """Validation loss per sample for each learning rate, shape (rates,): mean over tasks.
+    """Test loss per sample for each learning rate, shape (rates,): mean over tasks; see `tune_lvhba`.
 
     Examples
     --------
@@ -301,7 +303,7 @@ def tune_implicit(task: Machines, c: Any, rates: Sequence[float], max_iter: int 
     n, lr = len(table), table.repeat(len(x))[:, None]
     max_iter = checks.integer("max_iter", max_iter, low=1)
     run = _descended(repeated(task, n), x.repeat_interleave(n, dim=0), max_iter, lr, [max_iter])
-    return run.trace["solved_val"][-1].reshape(len(x), n).mean(axis=0)
+    return run.trace["solved_test"][-1].reshape(len(x), n).mean(axis=0)
 
 
 def _descended(task: Machines, x: Tensor, n: int, lr: Any, when: list[int]) -> Run:

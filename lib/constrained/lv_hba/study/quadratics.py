@@ -92,7 +92,8 @@ def slope_error(problem: BilevelProblem, x: Any, y: Any, z: Any, h: float = 1e-5
     h, at, sizes = checks.positive("h", h), torch.cat(parts), [len(part) for part in parts]
 
     def value(u: Tensor) -> ProximalValue:
-        return prox_lagrangian_value(problem, *torch.split(u, sizes), tol=1e-12, **constants)  # type: ignore[arg-type]
+        x, y, z = torch.split(u, sizes)
+        return prox_lagrangian_value(problem, x, y, z, **({"tol": 1e-12} | constants))  # type: ignore[arg-type]
 
     found, moves = value(at), h * torch.eye(len(at), dtype=at.dtype)
     wanted = [(value(at + move).value - value(at - move).value) / (2 * h) for move in moves]

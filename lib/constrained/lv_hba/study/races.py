@@ -14,7 +14,7 @@ from lib import checks
 from lib.constrained.lv_hba.core import State
 from lib.constrained.lv_hba.solver import LVHBA
 from lib.constrained.lv_hba.study.loops import follow, steps_of, times
-from lib.constrained.lv_hba.study.toys import Affine, Merely, times_vector
+from lib.constrained.lv_hba.study.toys import Affine, Merely, authors_start, times_vector
 
 #: Gradients of F and f in one iteration of LV-HBA: f in y at theta, f in x at the new theta, f and F at (x, y).
 PER_ITERATION = 4
@@ -67,23 +67,20 @@ def toy_starts(toy: Merely | Affine, n: int, seed: int | np.random.Generator, si
     return toy.project(drawn[:, :wide], drawn[:, wide:])
 
 
-def even_start(toy: Merely, size: float = 10.0) -> tuple[Tensor, Tensor]:
-    """The authors' start, all entries alike (10), projected: one row.
-
-    Examples
-    --------
-    >>> from lib.constrained.lv_hba.study import even_start, merely_convex_toy
-    >>> [round(a, 4) for a in even_start(merely_convex_toy(2))[0][0].tolist()]
-    [0.0, 0.0]
-    """
-    filled = torch.full((1, 3 * _toy(toy).sizes[0]), checks.number("size", size), dtype=torch.float64)
-    return toy.project(filled[:, : toy.n], filled[:, toy.n :])
-
-
 def race_lvhba(
     toy: Merely | Affine, start: tuple[Tensor, Tensor], solver: LVHBA, settings: Sequence[Sequence[float]], n_records: int = 40
 ) -> ToyRun:
-    """LV-HBA with several penalties (c0, p) from the same starts.
+    """LV-HBA with several settings from the same starts.
+
+    Parameters
+    ----------
+    toy : Merely or Affine
+    start : pair of Tensor
+    solver : LVHBA
+        Iterations and constants.
+    settings : sequence of (c0, p) or (c0, p, alpha, beta, eta)
+        Replace those of the solver.
+    n_records : int
 
     Examples
     --------
@@ -93,15 +90,18 @@ def race_lvhba(
     >>> race_lvhba(toy, toy_starts(toy, n=3, seed=0), LVHBA(max_iter=20), [(1.0, 0.3)], n_records=2).score.shape
     (2, 1, 3)
     """
-    table = torch.from_numpy(checks.array("settings", settings, shape=(None, 2), low=0))
-    if not bool((table[:, 0] > 0).all() and (table[:, 1] < 0.5).all()):
-        raise ValueError("settings must hold c0 above 0 and p below 1/2")
+    table = torch.from_numpy(checks.array("settings", settings, ndim=2, low=0))
+    if table.shape[1] not in (2, 5):
+        raise ValueError(f"settings must have 2 or 5 columns, got {table.shape[1]}")
+    if not bool((table[:, 0] > 0).all() and (table[:, 1] < 0.5).all() and (table[:, 2:] > 0).all()):
+        raise ValueError("settings must hold c0 and steps above 0 and p below 1/2")
     n_records = checks.integer("n_records", n_records, low=1)
     if not isinstance(solver, LVHBA):
         raise TypeError(f"solver must be an LVHBA, got {checks.shown(solver)}")
-    c0, p = (column[:, None, None] for column in table.T)
+    c0, p, *own = (column[:, None, None] for column in table.T)
     x, y = (part.expand(len(table), *part.shape) for part in start)
-    steps = steps_of(solver, _toy(toy).scale if solver.scale_constraints else 1.0)
+    changes = dict(zip(("alpha", "beta", "eta"), own, strict=True)) | {"alpha_x": own[0]} if own else {}
+    steps = steps_of(solver, _toy(toy).scale if solver.scale_constraints else 1.0, **changes)
     rows: list[tuple[Any, ...]] = []
 
     def visit(s: State, new: State, c: Any) -> None:
@@ -221,13 +221,15 @@ def stability_map(toy: Merely, etas: Sequence[float], slopes: Sequence[float], s
     >>> stability_map(merely_convex_toy(3), etas=[0.1, 0.2], slopes=[1.0], solver=LVHBA(max_iter=10)).shape
     (1, 2)
     """
-    eta = torch.from_numpy(checks.array("etas", etas, ndim=1, above=0)).repeat(len(slopes))[:, None]
-    slope = torch.from_numpy(checks.array("slopes", slopes, ndim=1, above=0)).repeat_interleave(len(etas))[:, None]
+    wide, long = (torch.from_numpy(checks.array(n, v, ndim=1, above=0)) for n, v in {"slopes": slopes, "etas": etas}.items())
+    eta, slope = long.repeat(len(wide))[:, None], wide.repeat_interleave(len(long))[:, None]
+    if not isinstance(toy, Merely):
+        raise TypeError(f"toy must be a merely_convex_toy, got {checks.shown(toy)}")
     if not isinstance(solver, LVHBA):
         raise TypeError(f"solver must be an LVHBA, got {checks.shown(solver)}")
-    x, y = (part.expand(len(eta), -1) for part in even_start(toy, 1.0))
+    x, y = (part.expand(len(eta), -1) for part in authors_start(toy, 1.0))
     steps = steps_of(solver, toy.scale / slope, alpha=eta, alpha_x=eta, beta=eta, eta=eta)
     weight = lambda k: solver.c0 * (k + 1) ** solver.p  # noqa: E731
     s = follow(toy.problem(), x, y, steps, weight, solver.max_iter, lambda *_: None, [])
     found = toy.score(s.x).numpy()
-    return np.where(np.isfinite(found), found, np.inf).reshape(len(slopes), len(etas))
+    return np.where(np.isfinite(found), found, np.inf).reshape(len(wide), len(long))

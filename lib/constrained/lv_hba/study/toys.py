@@ -170,7 +170,9 @@ class Affine:
 
 
 def times_vector(M: Tensor, v: Tensor) -> Tensor:
-    """The product M v of matrices and vectors, over leading axes."""
+    """The product M v of matrices and vectors, over leading axes; vectors may have one axis more in front."""
+    if v.ndim == M.ndim and M.ndim > 2:
+        return (M @ v.movedim(0, -1)).movedim(-1, 0)
     return (M @ v[..., None])[..., 0]
 
 
@@ -201,6 +203,21 @@ def affine_toy(n: int, n_rows: int, n_upper: int, seed: int | np.random.Generato
     stacked = torch.cat([torch.cat([H, A], -1), torch.cat([B, torch.zeros_like(B)], -1)], -2)
     eye = torch.eye(n, dtype=A.dtype)
     return Affine(A, H, B, c, d, torch.linalg.pinv(stacked), eye - torch.linalg.pinv(A) @ (A + H))
+
+
+def authors_start(toy: Merely | Affine, size: float = 10.0) -> tuple[Tensor, Tensor]:
+    """The authors' start: all entries of x and y alike (10), projected. One row, on the second toy one for each draw.
+
+    Examples
+    --------
+    >>> from lib.constrained.lv_hba.study import authors_start, merely_convex_toy
+    >>> [round(a, 4) for a in authors_start(merely_convex_toy(2))[0][0].tolist()]
+    [0.0, 0.0]
+    """
+    if not isinstance(toy, Merely | Affine):
+        raise TypeError(f"toy must be merely_convex_toy or affine_toy, got {checks.shown(toy)}")
+    count, value = (1 if isinstance(toy, Merely) else len(toy.A)), checks.number("size", size)
+    return toy.project(*(torch.full((count, n), value, dtype=torch.float64) for n in toy.sizes))
 
 
 def best_reduced(toy: Affine, n_starts: int, seed: int | np.random.Generator) -> np.ndarray:
