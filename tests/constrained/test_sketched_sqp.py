@@ -305,3 +305,12 @@ def test_derivatives_of_the_small_problems(name):
         np.testing.assert_allclose(at.g[i], (f1 - f0) / (2 * h), atol=1e-7 * (1 + abs(at.f)) * 10)
         np.testing.assert_allclose(at.G[:, i], (c1 - c0) / (2 * h), atol=1e-6 * (1 + abs(at.G).max()))
         np.testing.assert_allclose(H[i], ((g1 + at.lam @ G1) - (g0 + at.lam @ G0)) / (2 * h), atol=1e-6 * scale)
+
+
+def test_the_descent_test_and_armijos_rule_allow_equality():
+    assert al.descends(-2.0, 4.0, 1.0)
+    assert not al.descends(-1.75, 4.0, 1.0)
+    assert al.descends(-8.0, 4.0, 2.0)
+    assert not al.descends(-7.75, 4.0, 2.0)
+    assert al.falls_enough(0.5, 0.5, 0.25, -4.0)
+    assert not al.falls_enough(0.4375, 0.5, 0.25, -4.0)

@@ -110,6 +110,16 @@ def bounds(B: Array, H: Array, G: Array, xi_B: float, xi_G: float) -> tuple[floa
     return psi, upsilon
 
 
+def descends(decrease: float, eta2: float, kkt: float) -> bool:
+    """Whether a slope along a direction is that of a certified descent; kkt is the norm of the KKT residual."""
+    return decrease <= -eta2 / 2 * kkt**2  # (7)
+
+
+def falls_enough(fall: float, alpha: float, beta: float, decrease: float) -> bool:
+    """Armijo's rule: whether the merit function falls by a share beta of what its slope predicts."""
+    return fall >= -alpha * beta * decrease  # (9)
+
+
 def trial_delta(eta1: float, eta2: float, beta: float, psi: float, upsilon: float) -> float:
     """The accuracy at which a residual cannot spoil the descent."""
     return (0.5 - beta) * eta2 / ((1 + eta1 + eta2) * upsilon**2 * psi**2)  # (6)

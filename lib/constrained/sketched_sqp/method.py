@@ -20,7 +20,7 @@ from lib.constrained.sketched_sqp.sketching import EPS, Solution
 Array = NDArray[np.float64]
 MAX_ETA1, MIN_ETA2, MIN_DELTA = 1e8, 1e-8, 1e-6  # the authors' code: where the loop gives up, and the floor of delta
 MAX_HALVINGS = 60
-PER_STEP = ("alpha", "inner", "rounds", "capped", "rel_residual", "eta1", "eta2", "delta", "shifted")
+PER_STEP = ("alpha", "inner", "rounds", "capped", "demanded", "rel_residual", "eta1", "eta2", "delta", "shifted")
 MESSAGES = {
     "kkt": (0, "the KKT residual is small: tol or rtol is met"),
     "max_iter": (1, "max_iter iterations are done"),
@@ -143,7 +143,8 @@ class AdaSketchNewton:
             ``x``, ``v`` (multipliers), ``fun``, ``constr``, ``kkt``, ``success``, ``status``, ``message``, ``nit``, ``nfev``
             and ``njev`` (evaluations of f with c, and of their gradients), ``nhev``, ``ninner`` (steps of the linear solver),
             ``state``, and ``history``: ``kkt`` of length nit + 1, and of length nit ``alpha``, ``inner``, ``rounds`` (of the
-            adaptive loop), ``capped`` (rounds that met inner_max), ``rel_residual``, ``eta1``, ``eta2``, ``delta``,
+            adaptive loop), ``capped`` (rounds that met inner_max), ``demanded`` and ``rel_residual`` (of the last round: what
+            was asked of the linear solver and what it gave, relative to the right-hand side), ``eta1``, ``eta2``, ``delta``,
             ``shifted`` (whether the Hessian was modified).
 
         Raises
@@ -275,12 +276,13 @@ class _Run:
         inner = rounds = capped = 0
         self.sharpen(step, shrink=1.0)
         while True:
-            solved = step.newton(-residual, move, self.wanted(step, rounds), self.rng)
+            wanted = self.wanted(step, rounds)
+            solved = step.newton(-residual, move, wanted, self.rng)
             if solved is None or not np.isfinite(solved.residual):
                 return "kkt_matrix"
             move, rounds, inner, capped = solved.x, rounds + 1, inner + solved.steps, capped + _is_capped(solved)
             decrease = float(al.merit_gradient(self.at, step.H, self.eta1, self.eta2) @ move)
-            if decrease <= -self.eta2 / 2 * self.kkt**2:  # (7)
+            if al.descends(decrease, self.eta2, self.kkt):
                 break
             if self.eta1 > MAX_ETA1 or self.eta2 < MIN_ETA2:
                 if decrease >= 0:
@@ -288,7 +290,8 @@ class _Run:
                 break
             self.eta1, self.eta2 = self.set.nu**2 * self.eta1, self.eta2 / self.set.nu  # (8)
             self.sharpen(step, shrink=self.set.nu**-4)
-        record = {"inner": inner, "rounds": rounds, "capped": capped, "rel_residual": solved.residual / self.kkt}
+        record: dict[str, Any] = {"inner": inner, "rounds": rounds, "capped": capped}
+        record |= {"demanded": wanted / self.kkt, "rel_residual": solved.residual / self.kkt}
         return move, decrease, record
 
     def sharpen(self, step: _Step, shrink: float) -> None:
@@ -319,7 +322,7 @@ class _Run:
                 new = self.evaluate(x, lam)
                 value = al.merit(new, self.eta1, self.eta2)
                 finite = np.isfinite(value) and np.isfinite(new.kkt).all() and np.isfinite(new.G).all()
-            if finite and value <= here + alpha * self.set.beta * decrease + slack:  # (9)
+            if finite and al.falls_enough(here - value + slack, alpha, self.set.beta, decrease):
                 self.at = new
                 return alpha
         return 0.0

@@ -65,7 +65,8 @@ class EqualityProblem:
         if not 1 <= self.m <= self.n:
             raise ValueError(f"c must return 1 to {self.n} numbers, as many as x0 at most, got {self.m}")
         self.lam0 = np.zeros(self.m) if lam0 is None else multipliers("lam0", lam0, self.m)
-        for name, value in zip(("f", "c", "grad", "jac"), self.first_order(self.x0), strict=True):
+        f0, *others = self.first_order(self.x0)
+        for name, value in zip(("f", "c", "grad", "jac"), (np.array(f0), *others), strict=True):
             if not np.isfinite(value).all():
                 raise ValueError(f"{name} must be finite at x0, got NaN or infinity")
 

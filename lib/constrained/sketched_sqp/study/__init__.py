@@ -1,4 +1,4 @@
-"""The chapter's experiments: the paper's problems with exact derivatives."""
+"""The chapter's experiments: the paper's problems with exact derivatives, its rivals, and what the linear solvers cost."""
 
 from lib.constrained.sketched_sqp.study.instances import (
     DATA,
@@ -10,6 +10,8 @@ from lib.constrained.sketched_sqp.study.instances import (
     quadratic_problem,
 )
 from lib.constrained.sketched_sqp.study.jets import Jet, variables
+from lib.constrained.sketched_sqp.study.protocols import System, demmel, flops, newton_systems, steps_to
+from lib.constrained.sketched_sqp.study.rivals import Outcome, classic_al, l1_sqp, ours, slsqp
 from lib.constrained.sketched_sqp.study.small import NAMES, RECORDED, SLACK, small_problem
 
 __all__ = [
@@ -19,11 +21,21 @@ __all__ = [
     "RECORDED",
     "SLACK",
     "Jet",
+    "Outcome",
+    "System",
+    "classic_al",
+    "demmel",
+    "flops",
+    "l1_sqp",
     "logistic_data",
     "logistic_problem",
+    "newton_systems",
     "orthogonal_problem",
+    "ours",
     "pde_problem",
     "quadratic_problem",
+    "slsqp",
     "small_problem",
+    "steps_to",
     "variables",
 ]
