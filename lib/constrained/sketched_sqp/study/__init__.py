@@ -5,9 +5,9 @@ from lib.constrained.sketched_sqp.study.instances import (
     PDE_RECORDED,
     logistic_data,
     logistic_problem,
-    orthogonal_problem,
     pde_problem,
     quadratic_problem,
+    well_conditioned_problem,
 )
 from lib.constrained.sketched_sqp.study.jets import Jet, variables
 from lib.constrained.sketched_sqp.study.protocols import System, demmel, flops, newton_systems, steps_to
@@ -30,7 +30,6 @@ __all__ = [
     "logistic_data",
     "logistic_problem",
     "newton_systems",
-    "orthogonal_problem",
     "ours",
     "pde_problem",
     "quadratic_problem",
@@ -38,4 +37,5 @@ __all__ = [
     "small_problem",
     "steps_to",
     "variables",
+    "well_conditioned_problem",
 ]

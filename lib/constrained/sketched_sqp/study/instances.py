@@ -183,25 +183,28 @@ def logistic_problem(Z: ArrayLike, y: ArrayLike, seed: Any = 0, m_linear: int = 
     return EqualityProblem(task.f, task.c, np.ones(n), np.ones(m + 1), grad=task.grad, jac=task.jac, lag_hess=task.lag_hess)
 
 
-def orthogonal_problem(d: int, seed: Any = 0) -> EqualityProblem:
-    """A well-conditioned quadratic problem: Q = I, orthonormal constraints, a fifth of the d equations are constraints.
+def well_conditioned_problem(d: int, seed: Any = 0) -> EqualityProblem:
+    """A dense quadratic problem that suits Kaczmarz: eigenvalues between 0.7 and 1.4, orthonormal constraints, d/5 of them.
 
     Parameters
     ----------
     d : int
         Size n + m of the KKT system.
     seed : int or Generator
-        Of the constraints.
+        Of everything.
 
     Examples
     --------
-    >>> from lib.constrained.sketched_sqp.study import orthogonal_problem
-    >>> task = orthogonal_problem(50)
+    >>> from lib.constrained.sketched_sqp.study import well_conditioned_problem
+    >>> task = well_conditioned_problem(50)
     >>> task.n, task.m
     (40, 10)
     """
     d, rng = checks.integer("d", d, low=5, high=4000), checks.generator("seed", seed)
     m = d // 5
     n = d - m
+    v, values = rng.standard_normal(n), rng.uniform(0.7, 1.4, n)
+    mirror = np.eye(n) - np.outer(v, v) * (2 / (v @ v))
     G = np.linalg.qr(rng.standard_normal((n, m)))[0].T
-    return quadratic_problem(np.eye(n), np.zeros(n), G, rng.standard_normal(m), x0=rng.standard_normal(n))
+    Q = (mirror * values) @ mirror
+    return quadratic_problem((Q + Q.T) / 2, np.zeros(n), G, rng.standard_normal(m), x0=rng.standard_normal(n))
