@@ -151,7 +151,7 @@ def _tested_direction(
 ) -> tuple[Array, float]:
     (A, b), n = system, len(at.x)
     z: Array = np.array(np.linalg.solve(A, b) if exact else np.zeros(len(b)), dtype=float)
-    for _ in range(200):
+    for _ in range(100):
         z, before = z if exact else _cycle(A, z, b - A @ z), z
         r = A @ z - b
         reduction, wanted = _reduction(at, B, z[:n], mu)
