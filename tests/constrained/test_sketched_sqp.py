@@ -314,3 +314,13 @@ def test_the_descent_test_and_armijos_rule_allow_equality():
     assert not al.descends(-7.75, 4.0, 2.0)
     assert al.falls_enough(0.5, 0.5, 0.25, -4.0)
     assert not al.falls_enough(0.4375, 0.5, 0.25, -4.0)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_systems_of_any_scale(scale):
+    A, b, _ = system(6)
+    plain = ssqp.sketch_and_project(A, b, tol=1e-6, seed=0)
+    scaled = ssqp.sketch_and_project(A * scale, b * scale, tol=1e-6 * scale, seed=0)
+    assert scaled.status == plain.status == "tolerance"
+    np.testing.assert_allclose(scaled.x, plain.x, rtol=1e-9)
+    np.testing.assert_allclose(scaled.residual / scale, plain.residual, rtol=1e-6)

@@ -206,6 +206,21 @@ def test_objects_can_be_pickled_and_copied():
     assert repr(method) == "AdaSketchNewton(sketch='gv', beta=0.2)"
 
 
+def torch_objective(x):
+    return x[0] + x[1]
+
+
+def torch_circle(x):
+    return [x[0] ** 2 + x[1] ** 2 - 2]
+
+
+def test_a_problem_of_torch_functions_can_be_pickled():
+    problem = ssqp.EqualityProblem(torch_objective, torch_circle, [-2.0, 0.5])
+    again = pickle.loads(pickle.dumps(problem))
+    ends = [AdaSketchNewton("exact").minimize(p).x for p in (problem, again)]
+    np.testing.assert_array_equal(*ends)
+
+
 def test_a_user_function_that_writes_changes_nothing():
     def f(x):
         value = float(x @ x)

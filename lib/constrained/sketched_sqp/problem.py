@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,36 +107,50 @@ def float64(name: str, value: Any) -> Array:
 
 
 def multipliers(name: str, value: Any, m: int) -> Array:
-    """One multiplier for each constraint."""
+    """Multipliers as a copy, shape (m,): one for each constraint, in double precision."""
     given = float64(name, value)
     if given.shape != (m,):
         raise ValueError(f"{name} must have shape ({m},), one for each constraint, got {given.shape}")
     return np.array(given)
 
 
+class _Torch:
+    """f, c and their derivatives as functions of NumPy arrays, by torch; can be pickled where f and c can."""
+
+    def __init__(self, f: Function, c: Function) -> None:
+        self.f, self.c = f, c
+
+    def _scalar(self, x: Any) -> Any:
+        import torch
+
+        return torch.as_tensor(self.f(x), dtype=x.dtype).reshape(()) + 0 * x.sum()  # a constant f has a gradient, too
+
+    def _vector(self, x: Any) -> Any:
+        import torch
+
+        value = self.c(x)
+        if not isinstance(value, torch.Tensor):
+            value = torch.stack([torch.as_tensor(part, dtype=x.dtype) for part in value])
+        return value.reshape(-1)
+
+    def _lagrangian(self, x: Any, lam: Any) -> Any:
+        return self._scalar(x) + lam @ self._vector(x)
+
+    def call(self, what: str, x: Array, lam: Array | None = None) -> Any:
+        """One of f, c, grad, jac and lag_hess."""
+        import torch
+
+        at = torch.from_numpy(x)
+        if what == "lag_hess":
+            return torch.func.hessian(self._lagrangian)(at, torch.from_numpy(lam))
+        rule = self._scalar if what in ("f", "grad") else self._vector
+        return rule(at) if what in ("f", "c") else torch.func.jacrev(rule)(at)
+
+
 def _differentiated(f: Function, c: Function) -> tuple[Function, ...]:
-    """f, c and their derivatives as functions of NumPy arrays, by torch."""
-    import torch
-
-    def vector(x: Any) -> Any:
-        value = c(x)
-        parts = value if isinstance(value, torch.Tensor) else torch.stack([torch.as_tensor(v, dtype=x.dtype) for v in value])
-        return parts.reshape(-1)
-
-    def scalar(x: Any) -> Any:
-        return torch.as_tensor(f(x), dtype=x.dtype).reshape(()) + 0 * x.sum()  # a constant f has a gradient, too
-
-    def lagrangian(x: Any, lam: Any) -> Any:
-        return scalar(x) + lam @ vector(x)
-
-    tensor = torch.from_numpy
-    return (
-        lambda x: scalar(tensor(x)),
-        lambda x: vector(tensor(x)),
-        lambda x: torch.func.grad(scalar)(tensor(x)),
-        lambda x: torch.func.jacrev(vector)(tensor(x)),
-        lambda x, lam: torch.func.hessian(lagrangian)(tensor(x), tensor(lam)),
-    )
+    """The five functions of a problem, from two of torch tensors."""
+    made = _Torch(f, c)
+    return tuple(partial(made.call, what) for what in ("f", "c", "grad", "jac", "lag_hess"))
 
 
 def from_scipy(fun: Any, x0: Any, args: tuple[Any, ...], jac: Any, hess: Any, constraints: Any, lam0: Any) -> EqualityProblem:

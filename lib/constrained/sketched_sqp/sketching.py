@@ -101,11 +101,20 @@ def sketch_and_project(
     size = checks.integer("sketch_size", sketch_size, low=1, high=len(A))
     block = checks.integer("block", block, low=1)
     tol, most = checks.number("tol", tol, low=0), checks.integer("max_steps", max_steps, low=0)
-    return solve(A, b, z, _Sketcher(A, sketch, size, checks.generator("seed", seed)), block, tol, most)
+    unit = _unit(A)  # a power of two, so that nothing is rounded
+    A, b = A / unit, b / unit
+    found = solve(A, b, z, _Sketcher(A, sketch, size, checks.generator("seed", seed)), block, tol / unit, most)
+    return found._replace(residual=found.residual * unit)
+
+
+def _unit(A: Array) -> float:
+    """By what to divide A, so that squares of its entries neither overflow nor vanish."""
+    largest = float(np.abs(A).max())
+    return 1.0 if largest == 0 or 1e-100 < largest < 1e100 else 2.0 ** np.floor(np.log2(largest))
 
 
 def solve(A: Array, b: Array, z: Array, sketcher: _Sketcher, block: int, tol: float, max_steps: int) -> Solution:
-    """`sketch_and_project` without its door."""
+    """`sketch_and_project` without its door: A z = b from z, in growing blocks, by the sketches of `sketcher`."""
     steps, length, scale = 0, min(32, block), float(np.linalg.norm(A))
     while True:
         r = A @ z - b  # computed afresh, so that rounding does not add up
