@@ -50,7 +50,7 @@ class History:
     """A client's queries: points and values, in arrays that double when they are full."""
 
     def __init__(self, d: int) -> None:
-        self._X, self._y, self.n = np.empty((64, d)), np.empty(64), 0
+        self._X, self._y, self._norms, self.n = np.empty((64, d)), np.empty(64), np.empty(64), 0
 
     @property
     def X(self) -> Array:
@@ -64,10 +64,12 @@ class History:
         n = self.n + len(X)
         while n > len(self._X):
             self._X, self._y = np.vstack([self._X, self._X]), np.concatenate([self._y, self._y])
-        self._X[self.n : n], self._y[self.n : n], self.n = X, y, n
+            self._norms = np.concatenate([self._norms, self._norms])
+        self._X[self.n : n], self._y[self.n : n], self._norms[self.n : n] = X, y, (X * X).sum(-1)
+        self.n = n
 
     def nearest(self, x: Array, k: int) -> tuple[Array, Array]:
-        keep = nearest(((self.X - x) ** 2).sum(-1), k)
+        keep = nearest(self._norms[: self.n] - 2 * self.X @ x + x @ x, k)
         return self.X[keep], self.y[keep]
 
 
@@ -204,7 +206,8 @@ class Trajectory(Plain):
 
     def _fit(self, i: int, z: Array) -> GPGradient:
         """The process about z; a length scale of maximum likelihood is kept for the rest of the round."""
-        wanted = self.s.length_scale if self.scale[i] is None else self.scale[i]
+        known = self.scale[i]
+        wanted = self.s.length_scale if known is None else known
         gp = GPGradient(self.s.kernel, wanted, self.s.noise, self.s.max_points)
         gp._fit(*self.seen[i].nearest(z, self.s.max_points), z)
         self.scale[i] = gp.length_scale_
@@ -239,7 +242,7 @@ class Trajectory(Plain):
         self._query(i, z[None], ask)
         if not last and self.s.n_active:
             candidates = self._near(i, z, self.s.radius, self.s.n_candidates)
-            self._query(i, self._most_uncertain(self._fit(i, z), candidates, self.s.n_active), ask)
+            self._query(i, self._most_uncertain(self.gp, candidates, self.s.n_active), ask)
 
     def end_round(self, x: Array, tried: Array, values: Array, ends: Array, ask: Ask) -> None:
         self.own = []

@@ -84,7 +84,7 @@ class RandomFourierSurrogate:
         return math.sqrt(2 / self.n_features) * np.cos(x @ self.W + self.b)  # (3)
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Weights:
-        """The weights of the surrogate of values `y`, shape (n,), at points `X`, shape (n, d): a ridge regression of ``y - min y``.
+        """The weights of the surrogate of values `y`, (n,), at points `X`, (n, d): a ridge regression of ``y - min y``.
 
         The constant ``min y`` is left out: it has no gradient. Scaling the values to [0, 1] first and the weights back
         afterward, as the authors' code does, gives the same weights, as they are linear in the values.
@@ -134,9 +134,9 @@ def ridge_weights(features: Array, y: Array, ridge: float) -> Array:
     n, m = features.shape
     if m < n:  # the push-through identity: the smaller of the two matrices
         gram = features.T @ features + ridge * np.eye(m)  # (4)
-        return linalg.solve(gram, features.T @ y, assume_a="pos", check_finite=False)  # (4)
+        return linalg.cho_solve(linalg.cho_factor(gram, check_finite=False), features.T @ y, check_finite=False)  # (4)
     gram = features @ features.T + ridge * np.eye(n)  # (4)
-    return features.T @ linalg.solve(gram, y, assume_a="pos", check_finite=False)  # (4)
+    return features.T @ linalg.cho_solve(linalg.cho_factor(gram, check_finite=False), y, check_finite=False)  # (4)
 
 
 def check_shares(name: str, shares: ArrayLike | None, n: int) -> Array:

@@ -143,7 +143,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "kernel": partial(checks.choice, allowed=KERNELS),
     "prox": partial(checks.number, low=0),
     **dict.fromkeys(("lr", "feature_scale", "ridge", "noise", "radius", "mu", "server_lr"), checks.positive),
-    **dict.fromkeys(("local_steps", "n_features", "max_points", "max_sent", "n_candidates", "n_server_candidates", "q"), _COUNT),
+    **dict.fromkeys(
+        ("local_steps", "n_features", "max_points", "max_sent", "n_candidates", "n_server_candidates", "q"), _COUNT
+    ),
     **dict.fromkeys(("n_start", "n_active", "n_server"), _AT_LEAST_0),
     **dict.fromkeys(("rollback", "vectorized"), checks.boolean),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def kernel(r2: Array, length_scale: float, name: str = "rbf") -> Array:
 
 
 def slope(r2: Array, length_scale: float, name: str = "rbf") -> Array:
-    """w at squared distances `r2`, in ``grad_x k(x, X) = -w (x - X)``; at distance 0 it is the prior variance of a derivative."""
+    """w at squared distances `r2`, in ``grad_x k(x, X) = -w (x - X)``; at 0 it is the prior variance of a derivative."""
     if name == "rbf":
         return np.exp(-0.5 * r2 / length_scale**2) / length_scale**2
     z = np.sqrt(5 * r2) / length_scale
@@ -46,9 +45,10 @@ def trace_explained(points: Array, offsets: Array, gram: Array, w: Array, invers
 
 
 class GPGradient:
-    """Gradients from a Gaussian process that is fitted to function values (zero mean, unit variance, after scaling values to [0, 1]).
+    """Gradients from a Gaussian process that is fitted to function values.
 
-    The gradient is ``dk(x, X) (K + noise I)^-1 y``, the derivative of the posterior mean. Computed in float64.
+    The gradient is ``dk(x, X) (K + noise I)^-1 y``, the derivative of the posterior mean. The process has mean zero and
+    variance one, and values are scaled to [0, 1] for it. Computed in float64.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class GPGradient:
     >>> import numpy as np
     >>> from lib.backprop_free.fzoos import GPGradient
     >>> X = np.array([[-0.2], [-0.1], [0.0], [0.1], [0.2]])
-    >>> gp = GPGradient(kernel="rbf", length_scale=1.0, noise=1e-6, max_points=150).fit(X, (X[:, 0] - 1) ** 2)
+    >>> gp = GPGradient(kernel="rbf", length_scale=1.0, noise=1e-9, max_points=150).fit(X, (X[:, 0] - 1) ** 2)
     >>> bool(abs(gp.gradient([0.0])[0] + 2) < 1e-3)
     True
     """
@@ -139,7 +139,7 @@ class GPGradient:
         """The length scale of the largest likelihood, and the factor that belongs to it."""
         apart = r2[np.triu_indices(len(r2), 1)]
         apart = apart[apart > 0]
-        unit = math.sqrt(float(np.median(apart))) if len(apart) else 1.0
+        unit = float(np.median(np.sqrt(apart))) if len(apart) else 1.0
         found = []
         for multiple in MULTIPLES:
             factor, noise = factorize(kernel(r2, multiple * unit, self.kernel), self.noise)
@@ -198,7 +198,7 @@ def nearest(squared: Array, k: int) -> NDArray[np.intp]:
     """Indices of the k smallest squared distances, in their own order; ties, up to rounding, go to the earlier."""
     if len(squared) <= k:
         return np.arange(len(squared))
-    rounded = np.round(squared, 12)
+    rounded = np.round(squared, 11)
     return np.sort(np.argsort(rounded, kind="stable")[:k])
 
 
@@ -206,7 +206,7 @@ def factorize(K: Array, noise: float) -> tuple[Array, float]:
     """The lower Cholesky factor of ``K + noise I`` and the noise; tenfold noise until the matrix is positive definite."""
     for _ in range(12):
         try:
-            return np.linalg.cholesky(K + noise * np.eye(len(K))), noise
+            return np.asarray(np.linalg.cholesky(K + noise * np.eye(len(K))), dtype=np.float64), noise
         except np.linalg.LinAlgError:
             noise *= 10
     raise ValueError("the kernel matrix is not positive definite: X or y hold numbers that cannot be told apart")

@@ -28,9 +28,7 @@ def rgf(differences: Array, directions: Array, mu: float) -> Array:
     return differences @ directions / (mu * len(directions))  # (7)
 
 
-def rgf_gradient(
-    f: Callable[[Array], Any], x: ArrayLike, *, q: int = 20, mu: float = 0.01, seed: Any = None
-) -> Array:
+def rgf_gradient(f: Callable[[Array], Any], x: ArrayLike, *, q: int = 20, mu: float = 0.01, seed: Any = None) -> Array:
     """The gradient estimate of the baselines: forward differences along q random orthonormal directions, q + 1 queries.
 
     ``(1/q) sum_u (f(x + mu u) - f(x)) / mu * u``: the projection of the gradient on q directions, divided by q. Its mean is
@@ -64,15 +62,15 @@ def rgf_gradient(
     True
     """
     checks.function("f", f)
-    x = np.asarray(checks.array("x", x, ndim=1), dtype=float)
+    at = np.asarray(checks.array("x", x, ndim=1), dtype=float)
     q, mu = checks.integer("q", q, low=1, high=1_000_000), checks.positive("mu", mu)
-    directions = orthonormal_directions(len(x), q, checks.generator("seed", seed))
-    values = np.array([checks.number("f(x)", f(point)) for point in np.vstack([x, x + mu * directions])])
+    directions = orthonormal_directions(len(at), q, checks.generator("seed", seed))
+    values = np.array([checks.number("f(x)", f(point)) for point in np.vstack([at, at + mu * directions])])
     return rgf(values[1:] - values[0], directions, mu)
 
 
 def corrected(g: Array, gamma: float, c: Array | None) -> Array:
-    """The direction of a local step: the local gradient plus gamma times what the client thinks it differs from the global one."""
+    """The direction of a local step: the local gradient plus gamma times what the global one seems to be more."""
     return g if c is None else g + gamma * c  # (8)
 
 
@@ -104,17 +102,17 @@ def gamma_best(h: ArrayLike, e: ArrayLike) -> float:
     Examples
     --------
     >>> from lib.backprop_free.fzoos import gamma_best
-    >>> gamma_best([3.0, 0.0], [0.0, 1.0])
+    >>> round(gamma_best([3.0, 0.0], [0.0, 1.0]), 9)
     0.9
     """
-    h = np.asarray(checks.array("h", h, ndim=1), dtype=float)
-    e = np.asarray(checks.array("e", e, shape=h.shape), dtype=float)
-    scale = max(np.abs(h).max(), np.abs(e).max())
+    own = np.asarray(checks.array("h", h, ndim=1), dtype=float)
+    wrong = np.asarray(checks.array("e", e, shape=own.shape), dtype=float)
+    scale = max(np.abs(own).max(), np.abs(wrong).max())
     if scale == 0:
         return 1.0
-    h, e = h / scale, e / scale
-    size = float((h - e) @ (h - e))
-    return float(np.clip(h @ (h - e) / size, 0.0, 1.0)) if size > 0 else 1.0  # (11)
+    own, c = own / scale, (own - wrong) / scale
+    size = float(c @ c)
+    return min(max(float(own @ c) / size, 0.0), 1.0) if size > 0 else 1.0  # (11)
 
 
 class Adam:
