@@ -110,7 +110,7 @@ class Plain:
         """Client i has moved to z."""
 
     def end_round(self, x: Array, tried: Array, values: Array, ends: Array, ask: Ask) -> None:
-        """The server is at x; the clients' values at `tried` (x, if it has moved there) are `values`, their last points `ends`."""
+        """The server is at x, having `tried` a point with these `values`; the clients' last points were `ends`."""
 
 
 class Prox(Plain):

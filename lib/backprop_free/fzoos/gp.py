@@ -176,7 +176,8 @@ class GPGradient:
         """The trace of the gradient's posterior covariance: a float at one point, shape (m,) at points (m, d)."""
         z, r2, single = self._at(x)
         if self.inverse_ is None:
-            self.inverse_ = linalg.cho_solve((self.factor_, True), np.eye(self.n_points_), check_finite=False)
+            lower, _ = linalg.lapack.dpotri(self.factor_, lower=1)
+            self.inverse_ = np.tril(lower) + np.tril(lower, -1).T
         w = slope(r2, self.length_scale_, self.kernel)
         prior = z.shape[1] * float(slope(np.zeros(1), self.length_scale_, self.kernel)[0])
         explained = trace_explained(z, self.offsets_, self.gram_, w, self.inverse_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .attack import Attack, attacks, client_networks
 from .instances import Clients, synthetic_quadratic
+from .metric import macro_loss, metric_clients
 
-__all__ = ["Clients", "synthetic_quadratic"]
+__all__ = ["Attack", "Clients", "attacks", "client_networks", "macro_loss", "metric_clients", "synthetic_quadratic"]
