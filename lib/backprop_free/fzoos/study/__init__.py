@@ -1,9 +1,34 @@
-"""What only the chapter's experiments use: the paper's tasks, protocols and how runs are measured."""
+"""What only the chapter's experiments use: the paper's tasks, how runs are compared, and a rival of ours."""
 
 from __future__ import annotations
 
 from .attack import Attack, attacks, client_networks
 from .instances import Clients, synthetic_quadratic
-from .metric import macro_loss, metric_clients
+from .metric import metric_clients
+from .protocols import (
+    Best,
+    best_setting,
+    drift_limit,
+    history_cosines,
+    local_average,
+    rounds_to,
+    shared_points,
+    value_at,
+)
 
-__all__ = ["Attack", "Clients", "attacks", "client_networks", "macro_loss", "metric_clients", "synthetic_quadratic"]
+__all__ = [
+    "Attack",
+    "Best",
+    "Clients",
+    "attacks",
+    "best_setting",
+    "client_networks",
+    "drift_limit",
+    "history_cosines",
+    "local_average",
+    "metric_clients",
+    "rounds_to",
+    "shared_points",
+    "synthetic_quadratic",
+    "value_at",
+]

@@ -1,4 +1,4 @@
-"""Black-box attack: a perturbation of one image that fools the average of clients' networks, each trained on its own classes."""
+"""Black-box attack: perturb one image so that it fools the average of clients' networks, each trained on its own classes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def predict(network: Any, pixels: Array) -> Array:
 
 
 def small_network(seed: int) -> Any:
-    """Two convolutions of 8 and 16 channels with stride 2 and a linear layer, float64 (the paper: 32, 64, two linear layers)."""
+    """Two convolutions of stride 2, 8 and 16 channels, and a linear layer (the authors' code: 32, 64, two linear layers)."""
     import torch
     from torch import nn
 
@@ -73,7 +73,9 @@ def train(network: Any, X: Array, y: Array, epochs: int, rng: np.random.Generato
     return network
 
 
-def client_networks(n_clients: int = 10, portion: float = 0.9, n_images: int = 2000, epochs: int = 2, seed: Any = 0) -> list[Any]:
+def client_networks(
+    n_clients: int = 10, portion: float = 0.9, n_images: int = 2000, epochs: int = 2, seed: Any = 0
+) -> list[Any]:
     """Networks of clients on MNIST, each trained on images of its own random classes.
 
     Parameters
@@ -141,6 +143,6 @@ def attacks(networks: list[Any], n: int, bound: float = 0.3, tries: int = 300, s
     return found, len(order)
 
 
-def _mnist(split: str) -> tuple[Array, Array]:
+def _mnist(split: str) -> tuple[Any, Any]:
     images, labels = lib.data.mnist(split)  # type: ignore[arg-type]
     return images.reshape(len(images), -1), labels

@@ -100,7 +100,7 @@ def metric_clients(name: str = "satimage", n_clients: int = 7, portion: float = 
     return fs
 
 
-def _half_trained(X: Array, y: Array, hidden: tuple[int, ...], iterations: int, seed: int) -> tuple[Array, tuple[int, ...]]:
+def _half_trained(X: Array, y: Any, hidden: tuple[int, ...], iterations: int, seed: int) -> tuple[Array, tuple[int, ...]]:
     """All weights of a classifier after a few steps, layer by layer: matrix, then intercepts; and the sizes of its layers."""
     from sklearn.neural_network import MLPClassifier
 
