@@ -27,7 +27,8 @@ class Weights:
 class RandomFourierSurrogate:
     """Functions ``phi(x)^T v`` of random features ``phi(x) = sqrt(2/M) cos(W^T x + b)``.
 
-    W is drawn from N(0, 1/ell^2), b uniformly from [0, 2 pi]; ``phi(x)^T phi(x')`` approximates the Gaussian kernel of length scale ell, with an error of order ``M^(-1/2)``.
+    W is drawn from N(0, 1/ell^2), b uniformly from [0, 2 pi]. ``phi(x)^T phi(x')`` approximates the Gaussian kernel of length
+    scale ell, with an error of order ``M^(-1/2)``.
 
     Parameters
     ----------
