@@ -101,3 +101,14 @@ def test_best_setting_breaks_ties_by_the_next_cost():
 def test_bad_arguments_are_named(call, name):
     with pytest.raises((ValueError, TypeError), match=name):
         call()
+
+
+def test_cost_to_a_level_and_of_a_run_that_misses_it():
+    result = fzoos.federated_minimize([lambda x: (x**2).sum()], [0.9] * 4, "fedzo", rounds=4, q=4, seed=0)
+    history = result.history
+    k = int(np.flatnonzero(history["fun"] <= history["fun"][2])[0])
+    assert study.cost_to(history, history["fun"][2]) == (k, k * 51, k * 8)
+    assert study.cost_to(history, -1.0) == (4, 4 * 51, 4 * 8)
+    assert study.cost_to(history, -1.0, missed=9) == (9, 9 * 51, 9 * 8)
+    with pytest.raises(ValueError, match="missed"):
+        study.cost_to(history, -1.0, missed=2)

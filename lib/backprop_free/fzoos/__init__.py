@@ -20,9 +20,9 @@ phi, W, b       `RandomFourierSurrogate.features`           (M,)      (3)
 v_i             `RandomFourierSurrogate.fit`                (M,)      (4)
 grad phi^T v    `RandomFourierSurrogate.gradient`           (d,)      (5)
 v               `RandomFourierSurrogate.aggregate`          (M,)      (6)
-g_i, RGF        `rgf_gradient`                              (d,)      (7)
-direction       ``corrected``                               (d,)      (8)
-gamma_t         ``gamma_decay``                             scalar    (9)
+direction       ``corrected``                               (d,)      (7)
+gamma_t         ``gamma_decay``                             scalar    (8)
+g_i, RGF        `rgf_gradient`                              (d,)      (9)
 gamma*          `gamma_best`                                scalar    (11)
 =============== =========================================== ========= =========
 """

@@ -25,7 +25,7 @@ def orthonormal_directions(d: int, q: int, rng: np.random.Generator) -> Array:
 
 def rgf(differences: Array, directions: Array, mu: float) -> Array:
     """The mean over directions u of ``(f(x + mu u) - f(x)) / mu`` times u; about 1/d of the gradient for unit vectors u."""
-    return differences @ directions / (mu * len(directions))  # (7)
+    return differences @ directions / (mu * len(directions))  # (9)
 
 
 def rgf_gradient(f: Callable[[Array], Any], x: ArrayLike, *, q: int = 20, mu: float = 0.01, seed: Any = None) -> Array:
@@ -71,12 +71,12 @@ def rgf_gradient(f: Callable[[Array], Any], x: ArrayLike, *, q: int = 20, mu: fl
 
 def corrected(g: Array, gamma: float, c: Array | None) -> Array:
     """The direction of a local step: the local gradient plus gamma times what the global one seems to be more."""
-    return g if c is None else g + gamma * c  # (8)
+    return g if c is None else g + gamma * c  # (7)
 
 
 def gamma_decay(t: int) -> float:
     """The authors' length of the correction at local iteration t = 1, 2, ...: 1/t."""
-    return 1 / t  # (9)
+    return 1 / t  # (8)
 
 
 def gamma_best(h: ArrayLike, e: ArrayLike) -> float:

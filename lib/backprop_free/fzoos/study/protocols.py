@@ -15,25 +15,46 @@ from lib.backprop_free.fzoos.run import cosine
 from lib.backprop_free.fzoos.study.instances import Clients
 
 
-def rounds_to(values: ArrayLike, level: float) -> int:
-    """The first round with a value at or below `level`; the last round if there is none, which is then too small a number.
+class Cost(NamedTuple):
+    """What it took: rounds, queries of one client, numbers that it sent and received."""
+
+    rounds: int
+    queries: int
+    floats: int
+
+
+def cost_to(history: Mapping[str, Array], level: float, missed: int | None = None) -> Cost:
+    """What a run spent until its value was at or below `level`.
 
     Parameters
     ----------
-    values : array_like, shape (R + 1,)
-        From round 0 on.
+    history : mapping
+        Of a result of `federated_minimize`.
     level : float
         May be negative.
+    missed : int, optional
+        A run that never gets there counts as if it had at this round, at what its last round cost; default its last round,
+        which is too few.
 
     Examples
     --------
-    >>> from lib.backprop_free.fzoos.study import rounds_to
-    >>> rounds_to([3.0, 1.0, 0.2, 0.1], level=0.3), rounds_to([3.0, 1.0], level=0.3)
-    (2, 1)
+    >>> from lib.backprop_free.fzoos.study import cost_to
+    >>> history = {"fun": [3.0, 0.5, 0.2], "queries": [0, 7, 14], "floats_up": [0, 2, 4], "floats_down": [0, 2, 4]}
+    >>> tuple(cost_to(history, level=0.6)), tuple(cost_to(history, level=0.1, missed=4))
+    ((1, 7, 4), (4, 28, 16))
     """
-    known, level = checks.array("values", values, ndim=1), checks.number("level", level)
-    below = np.flatnonzero(known <= level)
-    return int(below[0]) if len(below) else len(known) - 1
+    values = checks.array("history", history["fun"], ndim=1)
+    level = checks.number("level", level)
+    last = len(values) - 1
+    extra = last if missed is None else checks.integer("missed", missed, low=last)
+    asked = np.asarray(history["queries"])
+    sent = np.asarray(history["floats_up"]) + np.asarray(history["floats_down"])
+    below = np.flatnonzero(values <= level)
+    if len(below):
+        k = int(below[0])
+        return Cost(k, int(asked[k]), int(sent[k]))
+    more = extra - last
+    return Cost(extra, *(int(row[-1] + more * (row[-1] - row[-2])) for row in (asked, sent)))
 
 
 def value_at(queries: ArrayLike, values: ArrayLike, budget: float) -> float:
