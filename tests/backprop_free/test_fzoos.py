@@ -70,6 +70,13 @@ def test_variance_is_the_trace_of_the_covariance(gp):
     assert np.linalg.eigvalsh(gp.gradient_covariance(POINT)).min() > -1e-8
 
 
+def test_small_variances_are_right_too():
+    x = np.linspace(-1, 1, 9)[:, None]
+    found = fzoos.GPGradient("rbf", 1.0, 1e-6).fit(x, np.sin(x[:, 0]))
+    assert 0 < found.gradient_variance([0.1]) < 0.01
+    np.testing.assert_allclose(found.gradient_variance([0.1]), found.gradient_covariance([0.1])[0, 0], rtol=1e-4)
+
+
 def test_variance_shrinks_where_points_are_added():
     few = fzoos.GPGradient("rbf", 0.7).fit(X[:5], Y[:5])
     more = fzoos.GPGradient("rbf", 0.7).fit(X, Y)
@@ -216,6 +223,9 @@ def test_best_length_minimizes_the_error():
     assert fzoos.gamma_best([0.0, 0.0], [0.0, 4.0]) == 0
     assert fzoos.gamma_best([1e200, 0.0], [0.0, 0.0]) == 1
     assert fzoos.gamma_best([0.0], [0.0]) == 1
+    assert fzoos.gamma_best([1.0, 2.0], [1.0, 2.0]) == 1
+    assert fzoos.gamma_best([1.0, 0.0], [0.5, 0.0]) == 1
+    assert fzoos.gamma_best([1.0, 0.0], [0.9, 0.5]) == pytest.approx(0.1 / 0.26)
 
 
 def test_adam_by_its_closed_form():

@@ -41,7 +41,8 @@ def trace_explained(points: Array, offsets: Array, gram: Array, w: Array, invers
     plain, moved = w @ inverse, w * cross
     inside = np.einsum("mi,mi->m", w @ (inverse * gram), w)
     linear = np.einsum("mi,mi->m", plain, moved)
-    return inside - 2 * linear + (points**2).sum(-1) * np.einsum("mi,mi->m", plain, w)  # (2)
+    norms, outer = np.einsum("md,md->m", points, points), np.einsum("mi,mi->m", plain, w)
+    return inside - 2 * linear + norms * outer  # (2)
 
 
 class GPGradient:
