@@ -147,7 +147,7 @@ def history_cosines(state: Any, clients: Clients, sizes: Sequence[int]) -> tuple
 
 
 def shared_points(clients: Clients, x0: ArrayLike, rounds: int, seed: Any = 0, **options: Any) -> dict[str, Array]:
-    """A rival that the paper has not: all clients ask the same points, and average their values before each step.
+    """A rival of ours: all clients ask the same points, and average their values before each step.
 
     Every client then knows the average function at every point asked, fits the same process to it and takes the same step:
     there is nothing to correct. For each query a client sends one number and receives one. The price is an exchange for
