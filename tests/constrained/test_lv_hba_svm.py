@@ -182,6 +182,16 @@ def test_tuning_tries_each_setting(task):
     assert rates[1] == pytest.approx(study.run_implicit(task, c, 4, lr=0.3).trace["solved_test"][-1].mean(), rel=1e-8)
 
 
+def test_of_settings_that_are_as_good_the_innermost_is_taken():
+    table = np.full((4, 5), 0.5)
+    table[0, 0], table[2, 3], table[1, 2] = 0.1, 0.1015, 0.1019
+    assert study.innermost(table) == (1, 2)  # both inner ones are one step from an edge: the first
+    assert study.innermost(table, slack=0.001) == (0, 0)
+    assert study.innermost(-table) == (1, 1)
+    with pytest.raises(ValueError, match="losses"):
+        study.innermost([0.1, np.nan])
+
+
 def test_flips_are_those_of_the_shared_task(task):
     assert task.flipped.shape == (2, 300)
     assert 0.3 < task.flipped.mean() < 0.5

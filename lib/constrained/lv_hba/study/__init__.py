@@ -2,6 +2,7 @@
 
 from lib.constrained.lv_hba.study.machines import (
     implicit_gradient,
+    innermost,
     load,
     machines,
     run_grid,
@@ -21,6 +22,7 @@ __all__ = [
     "authors_start",
     "best_reduced",
     "implicit_gradient",
+    "innermost",
     "load",
     "machines",
     "merely_convex_toy",

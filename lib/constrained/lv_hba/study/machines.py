@@ -246,6 +246,36 @@ def tune_lvhba(task: Machines, c: Any, solver: LVHBA, settings: Sequence[Sequenc
     return run.trace["solved_test"][-1].reshape(len(x), n).mean(axis=0)
 
 
+def innermost(losses: Any, slack: float = 0.002) -> tuple[int, ...]:
+    """Of all settings of a grid within `slack` of the lowest loss, the one farthest from the edges; the first of several.
+
+    Where the optimum is flat, last digits decide nothing.
+
+    Parameters
+    ----------
+    losses : array_like
+        One axis for each quantity that is tuned; may be negative.
+    slack : float
+
+    Returns
+    -------
+    tuple of int
+        The place in the grid, one index for each axis.
+
+    Examples
+    --------
+    >>> from lib.constrained.lv_hba.study import innermost
+    >>> innermost([0.301, 0.3, 0.301, 0.4])
+    (1,)
+    """
+    table, slack = checks.array("losses", losses), checks.positive("slack", slack)
+    places = np.indices(table.shape)
+    sizes = np.array(table.shape).reshape(-1, *[1] * table.ndim)
+    depth = np.minimum(places, sizes - 1 - places).min(axis=0)
+    best = np.where(table <= table.min() + slack, depth, -1).argmax()
+    return tuple(int(k) for k in np.unravel_index(best, table.shape))
+
+
 def _logs(task: Machines, c: Any) -> Tensor:
     shape = tuple(_task(task).start.shape)
     return torch.as_tensor(checks.array("c", c, shape=shape), dtype=torch.float64).clamp(task.svm.low, task.svm.high)
