@@ -104,7 +104,7 @@ def test_an_ascent_direction_makes_the_loop_change_the_penalties():
     from lib.constrained.sketched_sqp import method
 
     problem = study.small_problem("HS28")
-    run = method._Run(AdaSketchNewton("exact"), problem, method.State(problem.x0, problem.lam0, 1.0, 0.1, 0.1, 0, np.nan, None))
+    run = method._Run(AdaSketchNewton("exact"), problem, method.State(problem.x0, problem.lam0, 2.0, 0.1, 0.1, 0, np.nan, None))
     step = run.prepare()
     solve, calls = step.newton, []
 
@@ -115,7 +115,7 @@ def test_an_ascent_direction_makes_the_loop_change_the_penalties():
 
     _, decrease, record = run.direction(step._replace(newton=backwards))
     assert record["rounds"] == 2
-    np.testing.assert_allclose([run.eta1, run.eta2], [1.5**2, 0.1 / 1.5])
+    np.testing.assert_allclose([run.eta1, run.eta2], [2 * 1.5**2, 0.1 / 1.5])
     assert decrease <= -run.eta2 / 2 * run.kkt**2
 
 
