@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import OptimizeResult
 
 from lib.backprop_free import cbo, fzoos
-from lib.constrained import topo_swaps
+from lib.constrained import sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
 from lib.online import sor_bandit
 
@@ -43,6 +43,12 @@ SOLVERS = {
     "cg": (lambda b: sor_bandit.cg(MATRIX, b), np.ones(3)),
     "federated_minimize": (
         lambda x: fzoos.federated_minimize([bowl], x, bounds=(-3.0, 3.0), rounds=2, n_features=50, n_server=5, seed=0),
+        START,
+    ),
+    "AdaSketchNewton": (
+        lambda x: sketched_sqp.AdaSketchNewton("rk").minimize(
+            sketched_sqp.EqualityProblem(lambda z: z @ z, lambda z: [z[0] + z[1] - 1], x), seed=0
+        ),
         START,
     ),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),
