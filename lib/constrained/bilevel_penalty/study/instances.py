@@ -68,7 +68,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _least_squares(rng: np.random.Generator, rows: int, n: int = 3, m: int = 6) -> Instance:
-    """g = |A y - B x|^2 / 2 with singular values between 0.7 and 1.5; f smooth and convex, not quadratic."""
+    """``g = |A y - B x|^2 / 2`` with singular values between 0.7 and 1.5; f smooth and convex, not quadratic."""
     left, right = (np.linalg.qr(rng.normal(size=(size, size)))[0] for size in (rows, m))
     rank = min(rows, m)
     A = _tensor(left[:, :rank] @ np.diag(rng.uniform(0.7, 1.5, rank)) @ right[:, :rank].T)
@@ -191,7 +191,7 @@ def no_error_bound(x: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]
     Returns
     -------
     psi, psi_sigma : arrays, shape (n,)
-        x^2 + 1, and 0 at x = 0; x^2 + |x| / sigma - x^2 / (4 sigma^2) where |x| is at most 2 sigma, and x^2 + 1 elsewhere.
+        ``x^2 + 1``, and 0 at x = 0; ``x^2 + abs(x) / sigma - x^2 / (4 sigma^2)`` up to 2 sigma from 0, and ``x^2 + 1`` elsewhere.
 
     Raises
     ------

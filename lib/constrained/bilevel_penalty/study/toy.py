@@ -29,7 +29,7 @@ def to_ball(y: Tensor) -> Tensor:
 
 
 class WideToy:
-    """Random problems g = |A y - B x|^2 / 2 with six unknowns, and a quadratic f: all runs in one batch.
+    """Random problems ``g = |A y - B x|^2 / 2`` with six unknowns, and a quadratic f: all runs in one batch.
 
     A matrix A of rank 6 has one minimizer y for each x, and an error bound; of rank 4, a plane of minimizers, and none that
     holds for every weight sigma, since along the plane only sigma f acts.
