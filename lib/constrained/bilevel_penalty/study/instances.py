@@ -191,7 +191,7 @@ def no_error_bound(x: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]
     Returns
     -------
     psi, psi_sigma : arrays, shape (n,)
-        ``x^2 + 1``, and 0 at x = 0; ``x^2 + abs(x) / sigma - x^2 / (4 sigma^2)`` up to 2 sigma from 0, and ``x^2 + 1`` elsewhere.
+        ``x^2 + 1``, but 0 at x = 0; and the same, but ``x^2 + abs(x) / sigma - x^2 / (4 sigma^2)`` up to 2 sigma from 0.
 
     Raises
     ------
