@@ -7,6 +7,7 @@ the methods of several chapters meet on the same data; their classifiers are the
 `flip_labels`           wrong labels for a share of the samples
 `cleaning_task`         a labeled set, split in three, with wrong labels in its training part
 `CleaningTask`          what comes out
+`validation_split`      the validation data that a classifier is given, or rows that it sets aside for it
 `detection_auc`         how well low weights point to the wrong labels
 ======================= =========================================================================================
 """
@@ -14,10 +15,13 @@ the methods of several chapters meet on the same data; their classifiers are the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_array
 
 from lib import checks
 
@@ -25,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-__all__ = ["CleaningTask", "cleaning_task", "detection_auc", "flip_labels"]
+__all__ = ["CleaningTask", "cleaning_task", "detection_auc", "flip_labels", "validation_split"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,58 @@ def cleaning_task(
     train, val, test = np.split(split.permutation(len(rows)), [n_train, n_train + n_val])
     seen = flip_labels(labels[train], share, flips, count)
     return CleaningTask(rows[train], seen, labels[train], rows[val], labels[val], rows[test], labels[test], count)
+
+
+def validation_split(
+    X: Floats, index: Ints, classes: npt.NDArray[Any], X_val: Any, y_val: Any, fraction: float, random_state: Any
+) -> tuple[Ints, Floats, Ints]:
+    """The rows on which a classifier trains, and the data that validate it: those that it is given, else some of its rows.
+
+    Parameters
+    ----------
+    X : array, shape (n, d)
+    index : array of int, shape (n,)
+        Classes of its rows, as places in `classes`.
+    classes : array, shape (c,)
+        Sorted labels.
+    X_val, y_val : array_like, shapes (k, d) and (k,), or None
+        Both or neither. Where there are none, a share `fraction` of the rows is drawn, stratified where the classes allow it.
+    fraction : float
+        Between 0 and 1.
+    random_state : None, int or Generator
+
+    Returns
+    -------
+    train, val, index_val : arrays, shapes (rows,), (k, d) and (k,)
+        Rows of X that train; validation data and their classes as places in `classes`.
+
+    Raises
+    ------
+    ValueError
+        If only one of `X_val` and `y_val` is given, or they do not fit X and its classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.problems.cleaning import validation_split
+    >>> train, val, labels = validation_split(np.eye(10), np.arange(10) % 2, np.array([3, 7]), None, None, 0.4, random_state=0)
+    >>> len(train), val.shape, sorted(labels.tolist())
+    (6, (4, 10), [0, 0, 1, 1])
+    """
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val go together: one of them is None")
+    if X_val is not None:
+        given, labels = check_array(X_val, dtype=np.float64, input_name="X_val"), np.asarray(y_val)
+        if given.shape[1] != X.shape[1]:
+            raise ValueError(f"X_val must have {X.shape[1]} features, as X, got {given.shape[1]}")
+        if labels.shape != (len(given),) or not np.isin(labels, classes).all():
+            raise ValueError(f"y_val must hold one of the classes of y for each of {len(given)} rows")
+        return np.arange(len(X)), given, np.searchsorted(classes, labels)
+    n_val = int(np.ceil(fraction * len(X)))
+    fits = min(n_val, len(X) - n_val) >= len(classes) and min(np.bincount(index)) >= 2
+    chosen = int(checks.generator("random_state", random_state).integers(2**31))
+    train, val = train_test_split(np.arange(len(X)), test_size=fraction, stratify=index if fits else None, random_state=chosen)
+    return train, X[val], index[val]
 
 
 def detection_auc(weights: npt.ArrayLike, flipped: npt.ArrayLike) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.problems.cleaning import cleaning_task, detection_auc, flip_labels
+from lib.problems.cleaning import cleaning_task, detection_auc, flip_labels, validation_split
 
 
 def test_flips_have_the_share_and_all_other_classes():
@@ -63,3 +63,29 @@ def test_bad_input_is_named(change, word):
     given = {"X": np.ones((60, 2)), "y": np.arange(60) % 3, "n_train": 30, "n_val": 10, "share": 0.5, "seed": 0}
     with pytest.raises(ValueError, match=word):
         cleaning_task(**(given | change))
+
+
+def test_rows_are_set_aside_for_validation_in_the_classes_shares():
+    X, index = np.arange(40.0)[:, None], np.arange(40) % 4 // 3
+    train, val, labels = validation_split(X, index, np.array([0, 1]), None, None, 0.3, 0)
+    assert sorted([*train, *val[:, 0]]) == list(range(40))
+    assert (index[val[:, 0].astype(int)] == labels).all()
+    assert np.bincount(labels).tolist() == [9, 3]
+    again, *_ = validation_split(X, index, np.array([0, 1]), None, None, 0.3, 0)
+    assert (train == again).all()
+    # A class with one row cannot be in both parts.
+    rare = (np.arange(40) == 0).astype(int)
+    assert len(validation_split(X, rare, np.array([0, 1]), None, None, 0.3, 0)[2]) == 12
+
+
+def test_given_validation_data_keep_their_order_and_are_checked():
+    X, index, classes = np.zeros((4, 2)), np.arange(4) % 2, np.array(["a", "b"])
+    train, val, labels = validation_split(X, index, classes, np.ones((3, 2)), ["b", "a", "b"], 0.3, None)
+    assert (train.tolist(), val.shape, labels.tolist()) == ([0, 1, 2, 3], (3, 2), [1, 0, 1])
+    for X_val, y_val, word in (
+        (None, ["a"], "together"),
+        (np.ones((1, 3)), ["a"], "features"),
+        (np.ones((1, 2)), ["c"], "y_val"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            validation_split(X, index, classes, X_val, y_val, 0.3, None)

@@ -15,7 +15,10 @@ Ask = Callable[[int, Array], Array]  # client, points (n, d) -> values (n,)
 
 
 class Settings(NamedTuple):
-    """The options of `federated_minimize`, checked."""
+    """The options of `federated_minimize`, checked, under the names they have there.
+
+    `low` and `high` are its bounds; `shares` are filled in, shape (N,).
+    """
 
     method: str
     local_steps: int

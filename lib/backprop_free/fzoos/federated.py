@@ -16,6 +16,7 @@ from lib.backprop_free.fzoos.clients import CLIENTS, Settings
 from lib.backprop_free.fzoos.features import check_shares
 from lib.backprop_free.fzoos.gp import KERNELS, Array, GPGradient
 from lib.backprop_free.fzoos.run import Run
+from lib.callbacks import asks_to_stop
 
 METHODS = tuple(CLIENTS)
 MESSAGES = {
@@ -75,10 +76,8 @@ def federated_minimize(
         Random points among which the extra queries are those with the least certain gradient.
     radius : float
         Half-width of the box of extra queries; about the server's point it is half of how far a client went.
-    q, mu : int, float
-        Directions and step of the finite differences.
-    prox : float
-        Coefficient of "fedprox".
+    q, mu, prox : int, float, float
+        Directions and step of the finite differences; coefficient of "fedprox".
     server_lr : float
         Share of the way to the average that the server goes; 1 is the average.
     rollback : bool
@@ -90,7 +89,8 @@ def federated_minimize(
     vectorized : bool
         Whether each f takes points (n, d) and returns values (n,).
     callback : callable, optional
-        ``callback(intermediate_result)`` with x, fun, nit after every round; StopIteration ends the run.
+        ``callback(intermediate_result)`` with x, fun, nit after every round, or ``callback(x)``; StopIteration or True ends
+        the run.
     state : optional
         ``state`` of an earlier result: go on from there for `rounds` more rounds, with the options of that run; of the
         arguments only fs, rounds, grads, target and callback count.
@@ -100,11 +100,7 @@ def federated_minimize(
     -------
     OptimizeResult
         x, fun (their average value, as asked), success, status, message; nit, the rounds; nfev, queries of one client;
-        state; and history, a dict of arrays. For each round, from 0 on: "x", "fun", "queries" of one client,
-        "floats_up", "floats_down" (numbers that one client has sent and received). With `grads`, for each round and local
-        iteration, averaged over clients: "cos_local", cosine of the estimated and the true local gradient; "cos_global",
-        of the direction used and the true global gradient; "h", "e", root mean squares of the local gradient's distance
-        to the global one and of the correction's error; "gamma_best", the length that would have been best.
+        state; and history, a dict of arrays: those of `run.Run.history`.
 
     Raises
     ------
@@ -120,21 +116,27 @@ def federated_minimize(
     >>> result.fun < 0.3, result.nfev
     (True, 196)
     """
-    given = dict(locals())
+    return _drive(*_prepared(dict(locals())))
+
+
+def _prepared(given: dict[str, Any]) -> tuple[Run, Any, Any, int, float | None, Any]:
+    """The arguments of `_drive`, checked: a new run, or a copy of the one to go on with."""
+    state, callback, target = given["state"], given["callback"], given["target"]
     if callback is not None:
         checks.function("callback", callback)
     target = None if target is None else checks.number("target", target)
-    rounds = checks.integer("rounds", rounds, low=1 if state is None else 0)
+    rounds = checks.integer("rounds", given["rounds"], low=1 if state is None else 0)
     if state is not None:
         if not isinstance(state, Run):
             raise TypeError(f"state must be the state of an earlier result, got {checks.shown(state)}")
         run = copy.deepcopy(state)
     else:
-        start = np.array(checks.array("x0", x0, ndim=1), dtype=float)
-        run = Run(_settings(given, start, len(_functions("fs", fs))), start, len(fs), checks.generator("seed", seed))
-    wanted = run.n if grads is not None or run.s.method == "true" else None
-    known = _functions("grads", grads if grads is not None else [], wanted)
-    return _drive(run, _functions("fs", fs, run.n), known, rounds, target, callback)
+        start = np.array(checks.array("x0", given["x0"], ndim=1), dtype=float)
+        n = len(_functions("fs", given["fs"]))
+        run = Run(_settings(given, start, n), start, n, checks.generator("seed", given["seed"]))
+    wanted = run.n if given["grads"] is not None or run.s.method == "true" else None
+    known = _functions("grads", given["grads"] if given["grads"] is not None else [], wanted)
+    return run, _functions("fs", given["fs"], run.n), known, rounds, target, callback
 
 
 _COUNT, _AT_LEAST_0 = partial(checks.integer, low=1, high=10_000_000), partial(checks.integer, low=0, high=10_000_000)
@@ -196,12 +198,10 @@ def _drive(run: Run, fs: Any, grads: Any, rounds: int, target: float | None, cal
     why = "rounds"
     for _ in range(rounds):
         run.round(fs, grads)
-        if callback is not None:
-            try:
-                callback(OptimizeResult(x=run.x.copy(), fun=run.values[-1], nit=run.r))
-            except StopIteration:
-                why = "callback"
-                break
+        state = OptimizeResult(x=run.x.copy(), fun=run.values[-1], nit=run.r)
+        if callback is not None and asks_to_stop(callback, state):
+            why = "callback"
+            break
         if target is not None and run.values[-1] <= target:
             why = "target"
             break

@@ -79,7 +79,14 @@ class Run:
         self.sent.append((self.sent[-1][0] + up, self.sent[-1][1] + down))
 
     def history(self) -> dict[str, Array]:
-        """What has been recorded, as arrays."""
+        """What has been recorded, as arrays.
+
+        For each round, from 0 on: "x", "fun", "queries" of one client, "floats_up", "floats_down" (numbers that one client
+        has sent and received). With exact gradients, for each round and local iteration, averaged over clients: "cos_local",
+        cosine of the estimated and the true local gradient; "cos_global", of the direction used and the true global gradient;
+        "h", "e", root mean squares of the local gradient's distance to the global one and of the correction's error;
+        "gamma_best", the length that would have been best.
+        """
         up, down = np.array(self.sent).T
         found = {"x": np.array(self.path), "fun": np.array(self.values), "queries": np.array(self.queries)}
         found |= {"floats_up": up, "floats_down": down}

@@ -10,13 +10,13 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from lib import checks
 from lib.problems.bilevel import BilevelProblem
+from lib.problems.cleaning import validation_split
 
 from .loops import SingleLoopPenalty
 
@@ -112,7 +112,7 @@ class HyperCleaner(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y must hold at least two classes, got 1 class")
-        train, val, index_val = self._parts(rows, index, X_val, y_val, fraction)
+        train, val, index_val = validation_split(rows, index, self.classes_, X_val, y_val, fraction, self.random_state)
         mean = rows[train].mean(0)
         scale = float(np.sqrt(((rows[train] - mean) ** 2).sum(1).mean())) or 1.0
         inside, inside_val = (np.column_stack([(part - mean) / scale, np.ones(len(part))]) for part in (rows[train], val))
@@ -146,24 +146,6 @@ class HyperCleaner(ClassifierMixin, BaseEstimator):
     def _scores(self, X: npt.ArrayLike) -> Floats:
         check_is_fitted(self)
         return validate_data(self, X, dtype=np.float64, reset=False) @ self.coef_.T + self.intercept_
-
-    def _parts(self, rows: Any, index: Any, X_val: Any, y_val: Any, fraction: float) -> tuple[Any, Any, Any]:
-        """Rows that train, and the validation data with their classes as numbers."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val go together: one of them is None")
-        if X_val is not None:
-            given, labels = check_array(X_val, dtype=np.float64, input_name="X_val"), np.asarray(y_val)
-            if given.shape[1] != rows.shape[1]:
-                raise ValueError(f"X_val must have {rows.shape[1]} features, as X, got {given.shape[1]}")
-            if labels.shape != (len(given),) or not np.isin(labels, self.classes_).all():
-                raise ValueError(f"y_val must hold one of the classes of y for each of {len(given)} rows")
-            return np.arange(len(rows)), given, np.searchsorted(self.classes_, labels)
-        n_val, n_classes = int(np.ceil(fraction * len(rows))), len(self.classes_)
-        fits = min(n_val, len(rows) - n_val) >= n_classes and min(np.bincount(index)) >= 2
-        chosen = int(checks.generator("random_state", self.random_state).integers(2**31))
-        train, val = train_test_split(np.arange(len(rows)), test_size=fraction, stratify=index if fits else None,
-                                      random_state=chosen)  # fmt: skip
-        return train, rows[val], index[val]
 
 
 def _problem(X: Floats, y: Any, X_val: Floats, y_val: Any, shape: tuple[int, int], penalty: float,

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lib import checks
 from lib.constrained.lv_hba.solver import LVHBA
 from lib.constrained.lv_hba.svm import train_svm, weighted_svm
+from lib.problems.cleaning import validation_split
 
 
 class BilevelSVC(ClassifierMixin, BaseEstimator):
@@ -118,7 +118,7 @@ class BilevelSVC(ClassifierMixin, BaseEstimator):
         if len(self.classes_) != 2:
             some = "class" if len(self.classes_) == 1 else "classes"
             raise ValueError(f"Only binary classification is supported. BilevelSVC found {len(self.classes_)} {some} in y")
-        train, val, index_val = self._parts(rows, index, X_val, y_val, fraction)
+        train, val, index_val = validation_split(rows, index, self.classes_, X_val, y_val, fraction, self.random_state)
         self.mean_ = rows[train].mean(axis=0)
         spread = rows[train].std(axis=0)
         scale = np.where(spread > 1e-12 * (1 + abs(self.mean_)), spread, 1.0) * np.sqrt(rows.shape[1])
@@ -157,20 +157,3 @@ class BilevelSVC(ClassifierMixin, BaseEstimator):
         if not low <= start <= high:
             raise ValueError(f"start must lie between low and high, got {start:g}, {low:g} and {high:g}")
         return solver, low, high, start, checks.number("validation_fraction", self.validation_fraction, above=0, below=1)
-
-    def _parts(self, rows: Any, index: Any, X_val: Any, y_val: Any, fraction: float) -> tuple[Any, Any, Any]:
-        """Rows that train, and the validation data with their classes as 0 and 1."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val go together: one of them is None")
-        if X_val is not None:
-            given = check_array(X_val, dtype=np.float64, input_name="X_val")
-            if given.shape[1] != rows.shape[1]:
-                raise ValueError(f"X_val must have {rows.shape[1]} features, as X, got {given.shape[1]}")
-            labels = np.asarray(y_val)
-            if labels.shape != (len(given),) or not np.isin(labels, self.classes_).all():
-                raise ValueError(f"y_val must hold one of the classes of y for each of {len(given)} rows")
-            return np.arange(len(rows)), given, np.searchsorted(self.classes_, labels)
-        stratify = index if min(np.bincount(index)) >= 2 and len(index) >= 8 else None
-        chosen = int(checks.generator("random_state", self.random_state).integers(2**31))
-        train, val = train_test_split(np.arange(len(rows)), test_size=fraction, stratify=stratify, random_state=chosen)
-        return train, rows[val], index[val]

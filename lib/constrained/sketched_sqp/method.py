@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import OptimizeResult
 
 from lib import checks
+from lib.callbacks import asks_to_stop
 from lib.constrained.sketched_sqp import lagrangian as al
 from lib.constrained.sketched_sqp.directions import DIRECTIONS, Newton
 from lib.constrained.sketched_sqp.problem import EqualityProblem, float64, from_scipy, multipliers
@@ -228,7 +229,7 @@ class _Run:
             reason = reason or self.step()
             if reason in MESSAGES:
                 return self.result(reason)
-            if callback is not None and _stops(callback, self.told()):
+            if callback is not None and asks_to_stop(callback, self.told()):
                 reason = "callback"
 
     def step(self) -> str:
@@ -347,14 +348,3 @@ class _Run:
 
 def _is_capped(solved: Solution) -> bool:
     return solved.status == "max_steps"
-
-
-def _stops(callback: Callable[..., Any], state: OptimizeResult) -> bool:
-    try:
-        if hasattr(callback, "stop_iteration"):  # wrapped by scipy.optimize.minimize
-            return bool(callback(state))
-        if "intermediate_result" in inspect.signature(callback).parameters:
-            return bool(callback(intermediate_result=state))
-        return bool(callback(state.x))
-    except StopIteration:
-        return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
 from lib import checks
+from lib.callbacks import asks_to_stop
 from lib.gradient.gradient_normalized_smoothness.hessians import Array, Banded, LowRank, Metric, Solve, check_symmetric, prepare
 
 TESTS = ("function", "gradient")
@@ -185,7 +185,7 @@ class _Descent:
             reason = reason or self.step()
             if reason in MESSAGES:
                 return self.result(reason)
-            if callback is not None and _stops(callback, self.state()):
+            if callback is not None and asks_to_stop(callback, self.state()):
                 reason = "callback"
 
     def step(self) -> str:
@@ -366,14 +366,3 @@ def check_metric(metric: Any, n: int) -> Metric:
     if B.size not in (None, n):
         raise ValueError(f"metric must have size {n} as x0 has, got {B.size}")
     return B
-
-
-def _stops(callback: Callable[..., Any], state: OptimizeResult) -> bool:
-    try:
-        if hasattr(callback, "stop_iteration"):  # wrapped by scipy.optimize.minimize
-            return bool(callback(state))
-        if "intermediate_result" in inspect.signature(callback).parameters:
-            return bool(callback(intermediate_result=state))
-        return bool(callback(state.x))
-    except StopIteration:
-        return True

@@ -55,17 +55,23 @@ class SoftmaxCleaning:
         self.x0 = torch.zeros(len(self.X), dtype=torch.float64)
         self.y0 = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.float64)
 
+    def scores(self, X: Tensor, y: Tensor) -> Tensor:
+        """Scores of the classes, shape (rows, classes)."""
+        return X @ y.view(self.shape)
+
+    def _losses(self, X: Tensor, labels: Tensor, y: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(self.scores(X, y), labels, reduction="none")
+
     def upper(self, x: Tensor, y: Tensor) -> Tensor:
         """Validation loss; it does not depend on x."""
-        return _losses(self.X_val, self.y_val, y.view(self.shape)).mean()
+        return self._losses(self.X_val, self.y_val, y).mean()
 
     def lower(self, x: Tensor, y: Tensor) -> Tensor:
         """Weighted training loss."""
         return self._lower(self.X, self.y, x, y)
 
     def _lower(self, X: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        losses = _losses(X, labels, y.view(self.shape))
-        return (torch.sigmoid(x) * losses).mean() + self.penalty / 2 * (y @ y)
+        return (torch.sigmoid(x) * self._losses(X, labels, y)).mean() + self.penalty / 2 * (y @ y)
 
     def _upper_slopes(self, X: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         residual, _ = _residual(X, labels, y.view(self.shape))
@@ -98,7 +104,7 @@ class SoftmaxCleaning:
             return torch.zeros_like(x).index_add_(0, rows, by_x), by_y
 
         return BilevelProblem(
-            lambda x, y: _losses(X_val, y_val, y.view(self.shape)).mean(),
+            lambda x, y: self._losses(X_val, y_val, y).mean(),
             lambda x, y: self._lower(X, labels, x[rows], y),
             upper_slopes=lambda x, y: self._upper_slopes(X_val, y_val, x, y),
             lower_slopes=lower_slopes,
@@ -137,7 +143,7 @@ class SoftmaxCleaning:
 
     def accuracy(self, y: Tensor) -> float:
         """Share of the test samples that are classified rightly."""
-        return float(((self.X_test @ y.view(self.shape)).argmax(1).numpy() == self.task.y_test).mean())
+        return float((self.scores(self.X_test, y).argmax(1).numpy() == self.task.y_test).mean())
 
 
 class CleaningRun(NamedTuple):
@@ -325,10 +331,6 @@ def _few_steps(times: Callable[[Tensor], Tensor], right: Tensor, q: Tensor, step
 
 def _with_bias(X: np.ndarray) -> Tensor:
     return torch.from_numpy(np.column_stack([X, np.ones(len(X))]))
-
-
-def _losses(X: Tensor, labels: Tensor, W: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(X @ W, labels, reduction="none")
 
 
 def _residual(X: Tensor, labels: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:

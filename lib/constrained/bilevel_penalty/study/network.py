@@ -61,17 +61,6 @@ class NetworkCleaning(SoftmaxCleaning):
         second = second.view(self.hidden + 1, self.shape[1])
         return inside @ second[:-1] + second[-1]
 
-    def _each(self, X: Tensor, labels: Tensor, y: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(self.scores(X, y), labels, reduction="none")
-
-    def upper(self, x: Tensor, y: Tensor) -> Tensor:
-        """Validation loss; it does not depend on x."""
-        return self._each(self.X_val, self.y_val, y).mean()
-
-    def lower(self, x: Tensor, y: Tensor) -> Tensor:
-        """Weighted training loss."""
-        return (torch.sigmoid(x) * self._each(self.X, self.y, y)).mean() + self.penalty / 2 * (y @ y)
-
     @property
     def problem(self) -> BilevelProblem:
         """All samples; slopes by autograd."""
@@ -88,10 +77,6 @@ class NetworkCleaning(SoftmaxCleaning):
         begin = (self.y0 if start is None else start).numpy()
         options = {"maxiter": max_iter, "maxcor": 20, "gtol": 1e-6, "ftol": 0.0}
         return torch.from_numpy(minimize(value_and_slope, begin, jac=True, method="L-BFGS-B", options=options).x)
-
-    def accuracy(self, y: Tensor) -> float:
-        """Share of the test samples that are classified rightly."""
-        return float((self.scores(self.X_test, y).argmax(1).numpy() == self.task.y_test).mean())
 
 
 def simple_rivals(task: CleaningTask, C: float = 1.0) -> dict[str, float]:
