@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_array
 
 from lib import checks
 
@@ -133,55 +132,64 @@ def cleaning_task(
 
 
 def validation_split(
-    X: Floats, index: Ints, classes: npt.NDArray[Any], X_val: Any, y_val: Any, fraction: float, random_state: Any
-) -> tuple[Ints, Floats, Ints]:
+    X: npt.ArrayLike, y: npt.ArrayLike, X_val: Any, y_val: Any, fraction: float, random_state: Any
+) -> tuple[Ints, Floats, npt.NDArray[Any]]:
     """The rows on which a classifier trains, and the data that validate it: those that it is given, else some of its rows.
 
     Parameters
     ----------
-    X : array, shape (n, d)
-    index : array of int, shape (n,)
-        Classes of its rows, as places in `classes`.
-    classes : array, shape (c,)
-        Sorted labels.
+    X : array_like, shape (n, d)
+    y : array_like, shape (n,)
+        Labels of any kind, numbers or strings.
     X_val, y_val : array_like, shapes (k, d) and (k,), or None
         Both or neither. Where there are none, a share `fraction` of the rows is drawn, stratified where the classes allow it.
     fraction : float
-        Between 0 and 1.
+        Between 0 and 1, both excluded.
     random_state : None, int or Generator
 
     Returns
     -------
-    train, val, index_val : arrays, shapes (rows,), (k, d) and (k,)
-        Rows of X that train; validation data and their classes as places in `classes`.
+    train, val, labels : arrays, shapes (rows,), (k, d) and (k,)
+        Rows of X that train; validation data and their labels.
 
     Raises
     ------
-    ValueError
-        If only one of `X_val` and `y_val` is given, or they do not fit X and its classes.
+    TypeError, ValueError
+        For bad arguments, if only one of `X_val` and `y_val` is given, or if they do not fit X and its labels.
 
     Examples
     --------
     >>> import numpy as np
     >>> from lib.problems.cleaning import validation_split
-    >>> train, val, labels = validation_split(np.eye(10), np.arange(10) % 2, np.array([3, 7]), None, None, 0.4, random_state=0)
+    >>> train, val, labels = validation_split(np.eye(10), np.arange(10) % 2, None, None, 0.4, random_state=0)
     >>> len(train), val.shape, sorted(labels.tolist())
     (6, (4, 10), [0, 0, 1, 1])
     """
+    rows, labels = checks.array("X", X, ndim=2).astype(np.float64), np.asarray(y)
+    if labels.shape != (len(rows),):
+        raise ValueError(f"y must hold a label for each of the {len(rows)} rows of X, got {checks.shown(y)}")
+    if labels.dtype.kind not in "OUS":
+        checks.array("y", labels)
+    fraction = checks.number("fraction", fraction, above=0, below=1)
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val go together: one of them is None")
+    classes, index = np.unique(labels, return_inverse=True)
     if X_val is not None:
-        given, labels = check_array(X_val, dtype=np.float64, input_name="X_val"), np.asarray(y_val)
-        if given.shape[1] != X.shape[1]:
-            raise ValueError(f"X_val must have {X.shape[1]} features, as X, got {given.shape[1]}")
-        if labels.shape != (len(given),) or not np.isin(labels, classes).all():
+        given, marks = checks.array("X_val", X_val, ndim=2).astype(np.float64), np.asarray(y_val)
+        if given.shape[1] != rows.shape[1]:
+            raise ValueError(f"X_val must have {rows.shape[1]} features, as X, got {given.shape[1]}")
+        if marks.shape != (len(given),) or not np.isin(marks, classes).all():
             raise ValueError(f"y_val must hold one of the classes of y for each of {len(given)} rows")
-        return np.arange(len(X)), given, np.searchsorted(classes, labels)
-    n_val = int(np.ceil(fraction * len(X)))
-    fits = min(n_val, len(X) - n_val) >= len(classes) and min(np.bincount(index)) >= 2
+        return np.arange(len(rows)), given, marks
+    n_val = int(np.ceil(fraction * len(rows)))
+    if not 0 < n_val < len(rows):
+        raise ValueError(f"X must have rows for a share of {fraction:g} to validate and others to train, got {len(rows)}")
+    fits = min(n_val, len(rows) - n_val) >= len(classes) and min(np.bincount(index)) >= 2
     chosen = int(checks.generator("random_state", random_state).integers(2**31))
-    train, val = train_test_split(np.arange(len(X)), test_size=fraction, stratify=index if fits else None, random_state=chosen)
-    return train, X[val], index[val]
+    train, val = train_test_split(
+        np.arange(len(rows)), test_size=fraction, stratify=index if fits else None, random_state=chosen
+    )
+    return train, rows[val], labels[val]
 
 
 def detection_auc(weights: npt.ArrayLike, flipped: npt.ArrayLike) -> float:

@@ -67,25 +67,25 @@ def test_bad_input_is_named(change, word):
 
 def test_rows_are_set_aside_for_validation_in_the_classes_shares():
     X, index = np.arange(40.0)[:, None], np.arange(40) % 4 // 3
-    train, val, labels = validation_split(X, index, np.array([0, 1]), None, None, 0.3, 0)
+    train, val, labels = validation_split(X, index, None, None, 0.3, 0)
     assert sorted([*train, *val[:, 0]]) == list(range(40))
     assert (index[val[:, 0].astype(int)] == labels).all()
     assert np.bincount(labels).tolist() == [9, 3]
-    again, *_ = validation_split(X, index, np.array([0, 1]), None, None, 0.3, 0)
+    again, *_ = validation_split(X, index, None, None, 0.3, 0)
     assert (train == again).all()
     # A class with one row cannot be in both parts.
     rare = (np.arange(40) == 0).astype(int)
-    assert len(validation_split(X, rare, np.array([0, 1]), None, None, 0.3, 0)[2]) == 12
+    assert len(validation_split(X, rare, None, None, 0.3, 0)[2]) == 12
 
 
 def test_given_validation_data_keep_their_order_and_are_checked():
-    X, index, classes = np.zeros((4, 2)), np.arange(4) % 2, np.array(["a", "b"])
-    train, val, labels = validation_split(X, index, classes, np.ones((3, 2)), ["b", "a", "b"], 0.3, None)
-    assert (train.tolist(), val.shape, labels.tolist()) == ([0, 1, 2, 3], (3, 2), [1, 0, 1])
+    X, y = np.zeros((4, 2)), ["a", "b", "a", "b"]
+    train, val, labels = validation_split(X, y, np.ones((3, 2)), ["b", "a", "b"], 0.3, None)
+    assert (train.tolist(), val.shape, labels.tolist()) == ([0, 1, 2, 3], (3, 2), ["b", "a", "b"])
     for X_val, y_val, word in (
         (None, ["a"], "together"),
         (np.ones((1, 3)), ["a"], "features"),
         (np.ones((1, 2)), ["c"], "y_val"),
     ):
         with pytest.raises(ValueError, match=word):
-            validation_split(X, index, classes, X_val, y_val, 0.3, None)
+            validation_split(X, y, X_val, y_val, 0.3, None)

@@ -112,7 +112,8 @@ class HyperCleaner(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y must hold at least two classes, got 1 class")
-        train, val, index_val = validation_split(rows, index, self.classes_, X_val, y_val, fraction, self.random_state)
+        train, val, labels_val = validation_split(rows, labels, X_val, y_val, fraction, self.random_state)
+        index_val = np.searchsorted(self.classes_, labels_val)
         mean = rows[train].mean(0)
         scale = float(np.sqrt(((rows[train] - mean) ** 2).sum(1).mean())) or 1.0
         inside, inside_val = (np.column_stack([(part - mean) / scale, np.ones(len(part))]) for part in (rows[train], val))

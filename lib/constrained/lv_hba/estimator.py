@@ -118,7 +118,8 @@ class BilevelSVC(ClassifierMixin, BaseEstimator):
         if len(self.classes_) != 2:
             some = "class" if len(self.classes_) == 1 else "classes"
             raise ValueError(f"Only binary classification is supported. BilevelSVC found {len(self.classes_)} {some} in y")
-        train, val, index_val = validation_split(rows, index, self.classes_, X_val, y_val, fraction, self.random_state)
+        train, val, labels_val = validation_split(rows, labels, X_val, y_val, fraction, self.random_state)
+        index_val = np.searchsorted(self.classes_, labels_val)
         self.mean_ = rows[train].mean(axis=0)
         spread = rows[train].std(axis=0)
         scale = np.where(spread > 1e-12 * (1 + abs(self.mean_)), spread, 1.0) * np.sqrt(rows.shape[1])
