@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lib import papers
 #: stored samples whenever they are shown; a record holds the hashes of the data it saw.)
 _ROOMS = "checks claims codehash data estimates execute figures papers record rules scoreboard store workers"
 NUMBERLESS = {"lib", *(f"lib.{room}" for room in _ROOMS.split())}
+_Import = ast.Import | ast.ImportFrom
 #: A line that only IPython understands.
 _MAGIC = re.compile(r"^([ \t]*)[%!]+\w.*$", re.M)
 
@@ -33,12 +35,10 @@ def digest(*texts: str) -> str:
 
 def code_hash(slug: str) -> str:
     """Hash of the code that can change a chapter's numbers (see this module's docstring)."""
-    cells = json.loads(papers.chapter(slug).read_text(encoding="utf-8"))["cells"]
-    trees = counted([cell for cell in cells if cell["cell_type"] == "code"])
+    codes, imports = _chapter(papers.chapter(slug).read_text(encoding="utf-8"))
     seen: dict[str, str] = {}
-    for tree in trees:
-        _follow(tree, seen)
-    return digest(*map(_canonical, trees), *(seen[name] for name in sorted(seen)))
+    _follow(imports, seen)
+    return digest(*codes, *(seen[name] for name in sorted(seen)))
 
 
 # ------------------------------------------------------------------------------------------------------- the cells
@@ -194,23 +194,41 @@ def _canonical(node: Any) -> str:
     return f"[{', '.join(map(_canonical, node))}]" if isinstance(node, list) else repr(node)
 
 
-def _follow(tree: ast.Module, seen: dict[str, str], package: str = "") -> None:
-    """Add to `seen` the code of every module of `lib` that a syntax tree imports."""
-    for name in _imports(tree, package):
+# A chapter asks for its hash before many of its sentences, so each text is taken apart once.
+@cache
+def _chapter(text: str) -> tuple[list[str], list[_Import]]:
+    """Canonical code of the cells that count, and what they import."""
+    trees = counted([cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"])
+    return [_canonical(tree) for tree in trees], [node for tree in trees for node in _imports(tree)]
+
+
+@cache
+def _module(text: str) -> tuple[str, list[_Import]]:
+    """Canonical code of a module, and what it imports."""
+    tree = ast.parse(text)
+    return _canonical(tree), _imports(tree)
+
+
+def _follow(imports: Iterable[_Import], seen: dict[str, str], package: str = "") -> None:
+    """Add to `seen` the code of every module of `lib` that these statements import."""
+    for name in _names(imports, package):
         if name.split(".")[0] != "lib" or name in seen or name in NUMBERLESS:
             continue
         if (path := _source(name)) is None:
             continue
-        module = ast.parse(path.read_text(encoding="utf-8"))
-        seen[name] = _canonical(module)
-        _follow(module, seen, name if path.name == "__init__.py" else name.rpartition(".")[0])
+        seen[name], further = _module(path.read_text(encoding="utf-8"))
+        _follow(further, seen, name if path.name == "__init__.py" else name.rpartition(".")[0])
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imports(tree: ast.Module) -> list[_Import]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def _names(imports: Iterable[_Import], package: str) -> Iterator[str]:
+    for node in imports:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package.split(".")[: -(node.level - 1) or None]) if node.level else ""
             module = ".".join(filter(None, [base, node.module]))
             yield module

@@ -24,6 +24,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,10 +154,15 @@ def estimate(samples: Any, kind: str = "mean") -> Estimate:
         raise ValueError(f"samples of a share must be 0 or 1, got {checks.shown(sorted(set(data.tolist())))}")
     if kind == "geomean" and data.min() <= 0:
         raise ValueError(f"samples of a geometric mean must be positive, got {data.min():g}")
-    value, low, high = _KINDS[kind](data)
+    value, low, high = _interval(kind, data.shape, data.tobytes())
     if len(data) < FEWEST[kind]:
         low, high = -math.inf, math.inf
     return Estimate(value, low, high, len(data))
+
+
+@lru_cache(maxsize=4096)  # many sentences of a chapter speak of the same recorded samples
+def _interval(kind: str, shape: tuple[int, ...], samples: bytes) -> tuple[float, float, float]:
+    return _KINDS[kind](np.frombuffer(samples).reshape(shape))
 
 
 def _mean(data: np.ndarray) -> tuple[float, float, float]:

@@ -117,7 +117,7 @@ def test_parameters_and_bootstrap_never_count_and_magics_are_skipped():
 def test_modules_are_followed_and_numberless_rooms_are_not():
     seen = {}
     tree = ast.parse("from lib import claims, experiment\nfrom lib.gradient import lr_refinement\nimport lib.scoreboard")
-    codehash._follow(tree, seen)
+    codehash._follow(codehash._imports(tree), seen)
     assert {"lib.experiment", "lib.gradient", "lib.gradient.lr_refinement"} <= set(seen)
     assert not codehash.NUMBERLESS & set(seen)
     assert any(name.startswith("lib.gradient.lr_refinement.") for name in seen)  # through its relative or absolute imports
