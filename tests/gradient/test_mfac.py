@@ -324,3 +324,15 @@ def test_a_damping_that_is_set_later_is_checked_too(bad):
     with pytest.raises(ValueError, match="damp"):
         window.damp = bad
     assert window.damp == 1e-5
+
+
+def test_a_product_with_a_vector_too_large_for_its_type_is_refused():
+    """With 1 / damp = 1e5 a float32 vector of 1e36 has no finite product: an infinity would be a silent one."""
+    G = torch.eye(2, 3)
+    window = DynamicFisherInverse(2, 3)
+    for inverse in (StaticFisherInverse(G), window):
+        for _ in range(2):
+            with pytest.raises(FloatingPointError, match="overflow"):
+                inverse.mul(torch.full((3,), 1e36))
+        assert torch.isfinite(inverse.mul(torch.ones(3))).all()
+        window.update(G[0])

@@ -132,14 +132,17 @@ class DynamicFisherInverse:
         self._replace(self._vector("g", g))
 
     def mul(self, x: torch.Tensor) -> torch.Tensor:
-        """The product of the inverse and `x`, shape (d,)."""
+        """The product of the inverse and `x`, shape (d,); FloatingPointError where it overflows."""
         given = self._vector("x", x)
         n, c = self.filled, 1 / self.damp
         if not n:
+            check_overflow(c * given, self.damp)
             return c * given
         inner = (self.G[:n] @ given).double()[:, None]  # (6)
         weights = c * c * torch.cholesky_solve(inner, self._root(n))[:, 0]  # (6)
-        return c * given - self.G[:n].mT @ weights.to(given)  # (6)
+        product = c * given - self.G[:n].mT @ weights.to(given)  # (6)
+        check_overflow(product, self.damp)
+        return product
 
     def update_mul(self, g: torch.Tensor) -> torch.Tensor:
         """Replace the oldest gradient by `g`, then return the product of the new inverse and `g`.

@@ -145,11 +145,13 @@ class StaticFisherInverse:
         return x.unflatten(-1, (n, self.block_size))
 
     def mul(self, x: torch.Tensor) -> torch.Tensor:
-        """The product of the inverse and `x`, shape (d,), in O(d m) operations."""
+        """The product of the inverse and `x`, shape (d,), in O(d m) operations; FloatingPointError where it overflows."""
         given = self._vector(x)
         blocks = self._blocks(given)[:, :, None]
         share = _apply(self.V, blocks) / self.q[..., None]  # (4)
-        return given / self.damp - _apply(self.V.mT, share).flatten()[: self.d]  # (4)
+        product = given / self.damp - _apply(self.V.mT, share).flatten()[: self.d]  # (4)
+        check_overflow(product, self.damp)
+        return product
 
     def diag(self) -> torch.Tensor:
         """The diagonal of the inverse, shape (d,), in O(d m) operations; each entry is above zero.
