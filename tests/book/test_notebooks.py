@@ -119,7 +119,8 @@ def test_stored_form_is_normal(slug, notebook):
 def test_no_machine_leaves_a_trace(notebook):
     outputs = [output for cell in code_cells(notebook) for output in cell["outputs"]]
     texts = [{**o.get("data", {}), "image/png": ""} for o in outputs] + [o.get("text", "") for o in outputs]
-    assert not re.search(r"(?<![\w.])/(home|root|work|tmp|usr|Users)/|0x[0-9a-f]{6,}|ipykernel_", json.dumps(texts))
+    told = re.sub(r"base64,[\w+/=]+", "", json.dumps(texts))  # the letters of a slider's pictures say anything
+    assert not re.search(r"(?<![\w.])/(home|root|work|tmp|usr|Users)/|0x[0-9a-f]{6,}|ipykernel_", told)
 
 
 def test_pictures_are_those_that_refresh_stored(notebook):
