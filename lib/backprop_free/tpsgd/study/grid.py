@@ -50,6 +50,8 @@ class Setting:
         Greatest norm of a gradient (recurrent networks), infinity allowed.
     curve : bool
         Judge at the start and after each epoch; else after the last one only, which is enough to choose by.
+    pairs : tuple of pairs
+        Learning rates of the head and of hidden layers to try in the place of all pairs; may be empty.
     """
 
     widths: tuple[int, ...] = (64,)
@@ -64,6 +66,7 @@ class Setting:
     law: Any = "normal"
     clip: float = float("inf")
     curve: bool = True
+    pairs: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("batch", 1)):
@@ -85,17 +88,12 @@ class Setting:
 
     def grid(self, rule: str) -> list[tuple[float, float]]:
         """All pairs of the two that a rule tries."""
-        return list(product(*self.sides(rule)))
+        return list(self.pairs) or list(product(*self.sides(rule)))
 
     def columns(self, rule: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Learning rates of the head and of hidden layers for all pairs, shape (pairs, 1, 1)."""
         lr, hidden = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in zip(*self.grid(rule), strict=True))
         return lr, hidden
-
-    def alone(self, rule: str, pair: tuple[float, float]) -> Setting:
-        """The same setting with one pair for a rule in the place of its grid."""
-        hidden = {} if rule == "frozen" else {rule: pair[1:]}
-        return replace(self, lrs=pair[:1], frozen=pair[:1], hidden=hidden)
 
     def judges(self, epoch: int) -> bool:
         """Whether networks are judged after this many epochs."""
@@ -123,6 +121,11 @@ class Outcome:
     def best(self) -> int:
         """The pair with the best last accuracy on the choosing rows; the first of equals."""
         return int(np.round(self.valid[-1], 9).argmax())
+
+    def leading(self, n: int) -> tuple[tuple[float, float], ...]:
+        """The n best pairs, the best first."""
+        order = np.argsort(-np.round(self.valid[-1], 9), kind="stable")
+        return tuple(self.setting.grid(self.rule)[int(k)] for k in order[:n])
 
     @property
     def accuracy(self) -> float:

@@ -113,10 +113,10 @@ def adaptation(plan: Plan, start: Trained, change: str, setting: Setting) -> dic
     }
 
     def run(rule: str, only: list[int] | None, task: Task, setting: Setting, stream: Stream) -> Trained:
-        begun = start.tried if task is tasks[0] else start  # rates are chosen with a network of their draw
+        begun = start if task is tasks[2] else start.tried  # rates are chosen with a network of their draw
         return train(rule, task, setting, stream, start=begun, only=only)  # type: ignore[arg-type]
 
-    found: dict[str, Trained | float] = {"as it is": start.accuracy_on(tasks[1].X_test, tasks[1].y_test)}
+    found: dict[str, Trained | float] = {"as it is": start.accuracy_on(tasks[2].X_test, tasks[2].y_test)}
     for name, (rule, only) in ways.items():
         found[name] = plan.race(tasks, rule, setting, partial(run, rule, only))
     return found
