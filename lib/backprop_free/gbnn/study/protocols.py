@@ -35,9 +35,9 @@ def error_of(estimator: Any, X: Floats, y: npt.NDArray, regression: bool) -> flo
 def drawn(rng: Any, what: str, name: str, index: int, n_train: int, n_test: int = 1000) -> tuple[Split, int]:
     """The split of a set that an experiment uses, and the seed of its models.
 
-    No split is one of those on which grids and rules were first chosen: those streams had no "splits" among their axes.
+    No split is one of those on which grids and rules were first chosen: those streams had no "rows" among their axes.
     """
-    stream = rng("splits", what, name, index)
+    stream = rng("rows", what, name, index)
     return split(name, stream, n_train, n_test), seed_of(stream)
 
 
