@@ -115,7 +115,8 @@ def switch_off(
     GBNN, with one unit a step, and Adam are tuned as whole networks over `SWITCHED`; smaller networks have Adam's setting.
     """
     part, seed = drawn(rng, "switch off", name, index, n_train, 2000)
-    total, more = max(counts), {"effort": effort}
+    total = max(counts)
+    more: dict[str, Any] = {"effort": effort}
     own: dict[str, dict[str, Any]] = {"GBNN": more | {"units_per_step": 1, "max_iter": max_iter}, "Adam": more}
     best = {m: best_setting(m, SWITCHED[m], part, seed, total, False, 1, **own[m]) for m in SWITCHED}
     models = {m: fitted(make(m, value, seed, total, **own[m]), part.X, part.y) for m, value in best.items()}
