@@ -131,11 +131,10 @@ class Ball(Domain):
         m = np.zeros((len(w), 1))
         for _ in range(100):
             norm = _norm(w / (values + m))
-            slope = np.sum(w**2 / (values + m) ** 3, axis=-1, keepdims=True)
-            step = (norm / self.radius - 1.0) * norm**2 / slope
-            m = m + step
-            if (step <= TOLERANCE * (m + values[:, :1])).all():
+            excess = norm / self.radius - 1.0
+            if (excess <= TOLERANCE).all():
                 break
+            m = m + excess * norm**2 / np.sum(w**2 / (values + m) ** 3, axis=-1, keepdims=True)
         x = z.copy()
         x[outside] = np.einsum("kij,kj->ki", vectors, w / (values + m))
         return self._project(self.start + x)  # the last rounding error stays inside

@@ -1,6 +1,23 @@
 """What the chapter's experiments use: streams with known noise and drift, streams of real data, rivals, races."""
 
+from lib.online.sea_omd.study.real import LogisticStream, arrival, signed_rows
 from lib.online.sea_omd.study.rivals import OFTRL, OGD, ONS, Ader, AdaGradNorm, CoinBetting
+from lib.online.sea_omd.study.squares import SquaresStream, largest_on_ball
 from lib.online.sea_omd.study.streams import RandomOrder, Stream, stream
 
-__all__ = ["OFTRL", "OGD", "ONS", "AdaGradNorm", "Ader", "CoinBetting", "RandomOrder", "Stream", "stream"]
+__all__ = [
+    "OFTRL",
+    "OGD",
+    "ONS",
+    "AdaGradNorm",
+    "Ader",
+    "CoinBetting",
+    "LogisticStream",
+    "RandomOrder",
+    "SquaresStream",
+    "Stream",
+    "arrival",
+    "largest_on_ball",
+    "signed_rows",
+    "stream",
+]

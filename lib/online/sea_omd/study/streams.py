@@ -18,7 +18,7 @@ from lib.online.sea_omd import Ball
 Array = NDArray[np.float64]
 
 #: The streams that `stream` makes.
-KINDS = ("iid", "oscillating", "alternating", "corrupted", "drifting", "jumping", "wobbling")
+KINDS = ("iid", "oscillating", "slowing", "alternating", "corrupted", "drifting", "jumping", "wobbling")
 
 
 class Stream:
@@ -141,16 +141,17 @@ class RandomOrder(Stream):
 
 
 def stream(kind: str, n_rounds: int, n_seeds: int, *, dim: int = 5, sigma: float = 0.0, period: float = 20.0,
-           fraction: float = 0.0, jumps: int = 1, seed: Any = 0) -> Stream:  # fmt: skip
+           fraction: float = 0.0, jumps: int = 1, curvature: float = 0.0, seed: Any = 0) -> Stream:  # fmt: skip
     """A stream of one of several kinds.
 
     Parameters
     ----------
-    kind : {"iid", "oscillating", "alternating", "corrupted", "drifting", "jumping", "wobbling"}
-        The means b_t. iid: ``0.1 e_1``. oscillating: ``cos(2 pi t / period) e_2``. alternating: ``+-e_1``. corrupted:
-        ``0.3 e_1``, but ``-e_1`` in a fraction of rounds, evenly spread. drifting: curvature 1 and a target on a circle of
-        radius 0.5, one turn in `period` rounds. jumping: curvature 1 and a target at distance 0.9 from the origin that jumps.
-        wobbling: curvature 0.3, means ``0.1 e_1``, random curvatures of size 0.6.
+    kind : {"iid", "oscillating", "slowing", "alternating", "corrupted", "drifting", "jumping", "wobbling"}
+        The means b_t. iid: ``0.1 e_1``. oscillating: ``cos(2 pi t / period) e_2``. slowing: ``cos((4 pi / 3) sqrt(t)) e_2``,
+        whose period grows like ``1.5 sqrt(t)``. alternating: ``+-e_1``. corrupted: ``0.3 e_1``, but ``-e_1`` in a fraction of
+        rounds, evenly spread. drifting: curvature 1 and a target on a circle of radius 0.5, one turn in `period` rounds.
+        jumping: curvature 1 and a target at distance 0.9 from the origin that jumps. wobbling: curvature 0.3, means
+        ``0.1 e_1``, random curvatures of size 0.6.
     n_rounds, n_seeds, dim : int
         Shape; dim at least 2.
     sigma : float
@@ -161,6 +162,8 @@ def stream(kind: str, n_rounds: int, n_seeds: int, *, dim: int = 5, sigma: float
         Of corrupted rounds, 0 to 1.
     jumps : int
         Number of constant pieces.
+    curvature : float
+        kappa of the kinds that name none above, at least 0.
     seed : int, Generator or SeedSequence
         Of noise and targets.
 
@@ -177,11 +180,14 @@ def stream(kind: str, n_rounds: int, n_seeds: int, *, dim: int = 5, sigma: float
     jumps, rng = checks.integer("jumps", jumps, low=1), checks.generator("seed", seed)
     noise = sphere(rng, (T, S, dim)) * sigma
     t = np.arange(T)
-    b, curvature, power, wobble = np.zeros((T, dim)), 0.0, np.full(T, sigma**2), None
+    b, power, wobble = np.zeros((T, dim)), np.full(T, sigma**2), None
+    curvature = checks.number("curvature", curvature, low=0)
     if kind in ("iid", "wobbling"):
         b[:, 0] = 0.1
     elif kind == "oscillating":
         b[:, 1] = np.cos(2 * np.pi * t / period)
+    elif kind == "slowing":
+        b[:, 1] = np.cos(4 * np.pi / 3 * np.sqrt(t))
     elif kind == "alternating":
         b[:, 0] = (-1.0) ** t
     elif kind == "corrupted":
