@@ -1,15 +1,15 @@
 """Online learning between random and adversarial losses: optimistic online mirror descent, whose guess is the last gradient.
 
 Sijia Chen, Yu-Jie Zhang, Wei-Wei Tu, Peng Zhao and Lijun Zhang. *Optimistic Online Mirror Descent for Bridging Stochastic and
-Adversarial Online Convex Optimization*. Journal of Machine Learning Research 25(178), 2024; first at ICML 2023. arXiv:2302.04552.
-No official code is known; the paper is theory.
+Adversarial Online Convex Optimization*. Journal of Machine Learning Research 25(178), 2024; first at ICML 2023.
+arXiv:2302.04552. No official code is known; the paper is theory.
 
 Implemented: the three learners (convex, strongly convex, exp-concave) and the ensemble for dynamic regret, each for any number
 of runs side by side; balls, boxes and simplices; the bounds with all constants. Streams of losses with exactly known noise and
 drift, and rivals, are in `lib.online.sea_omd.study`.
 
-Not implemented: the implicit updates for non-smooth losses of the journal version, and the paper's second analysis, of optimistic
-follow-the-regularized-leader (the learner of Sachs et al. is a rival in the study).
+Not implemented: the implicit updates for non-smooth losses of the journal version, and the paper's second analysis, of
+optimistic follow-the-regularized-leader (the learner of Sachs et al. is a rival in the study).
 
 ================== ============================== =====================================================================
 symbol             name                           shape, meaning

@@ -122,7 +122,7 @@ class Ball(Domain):
         outside = _norm(z)[..., 0] > self.radius
         if not outside.any():
             return y.copy()
-        z, H = np.broadcast_arrays(z[..., None], H)[0][..., 0], np.broadcast_to(H, z.shape + (self.dim,))
+        z, H = np.broadcast_arrays(z[..., None], H)[0][..., 0], np.broadcast_to(H, (*z.shape, self.dim))
         outside = np.broadcast_to(outside, z.shape[:-1])
         values, vectors = np.linalg.eigh(H[outside])
         # The minimizer is (H + m I)^-1 H z with the multiplier m at which it has norm r. 1 / norm is concave and increasing in

@@ -1,7 +1,7 @@
 """Optimistic online mirror descent: the last gradient is the guess for the next one.
 
-Every learner keeps to the protocol predict, then update. State is an array of shape ``shape + (d,)``: any number of runs (seeds,
-settings) side by side, each as if it were alone.
+Every learner keeps to the protocol predict, then update. State is an array of shape ``shape + (d,)``: any number of runs
+(seeds, settings) side by side, each as if it were alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the chapter's experiments use: streams with known noise and drift, streams of real data, rivals, races."""
 
+from lib.online.sea_omd.study.protocols import Ablated, Tuned, contestants, race, tuned
 from lib.online.sea_omd.study.real import LogisticStream, arrival, signed_rows
-from lib.online.sea_omd.study.rivals import OFTRL, OGD, ONS, Ader, AdaGradNorm, CoinBetting
+from lib.online.sea_omd.study.rivals import OFTRL, OGD, ONS, AdaGradNorm, Ader, CoinBetting
 from lib.online.sea_omd.study.squares import SquaresStream, largest_on_ball
 from lib.online.sea_omd.study.streams import RandomOrder, Stream, stream
 
@@ -9,6 +10,7 @@ __all__ = [
     "OFTRL",
     "OGD",
     "ONS",
+    "Ablated",
     "AdaGradNorm",
     "Ader",
     "CoinBetting",
@@ -16,8 +18,12 @@ __all__ = [
     "RandomOrder",
     "SquaresStream",
     "Stream",
+    "Tuned",
     "arrival",
+    "contestants",
     "largest_on_ball",
+    "race",
     "signed_rows",
     "stream",
+    "tuned",
 ]

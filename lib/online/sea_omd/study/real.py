@@ -156,7 +156,7 @@ class LogisticStream:
         ])  # fmt: skip
 
     def best(self, n_steps: int = 300) -> tuple[Array, Array]:
-        """The best fixed decisions in hindsight, shape (S, d), and their total losses, (S,), by accelerated gradient descent."""
+        """The best fixed decisions in hindsight, (S, d), and their total losses, (S,), by accelerated gradient descent."""
         counts = np.array([np.bincount(self.index[:, s].ravel(), minlength=len(self.rows)) for s in range(self.n_seeds)])
         used = np.flatnonzero(counts.sum(axis=0))
         A, weight = self.rows[used], counts[:, used] / self.index.shape[2]

@@ -22,6 +22,8 @@ class OGD(OnlineLearner):
         Bound of the gradients, positive.
     scale : float or array_like
         Factor on every step; 1.
+    constant : bool
+        Whether all steps are `scale` instead.
     shape : tuple of int
         Batch of runs; may be empty.
 
@@ -35,13 +37,15 @@ class OGD(OnlineLearner):
     -0.5
     """
 
-    def __init__(self, domain: Domain, G: float, *, scale: ArrayLike = 1.0, shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, domain: Domain, G: float, *, scale: ArrayLike = 1.0, constant: bool = False,
+                 shape: tuple[int, ...] = ()) -> None:  # fmt: skip
         super().__init__(domain, checks.positive("G", G), shape)
-        self.scale = self._per_run("scale", scale)
+        self.scale, self.constant = self._per_run("scale", scale), checks.boolean("constant", constant)
 
     def _learn(self, g: Array) -> None:
         assert self.G is not None
-        eta = self.scale * self.domain.diameter / (self.G * np.sqrt(self.n_rounds_ + 1))
+        factor = 1.0 if self.constant else self.domain.diameter / (self.G * np.sqrt(self.n_rounds_ + 1))
+        eta = self.scale * factor
         self.x_ = self.domain._project(self.x_ - eta[..., None] * g)
 
 

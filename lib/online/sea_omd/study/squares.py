@@ -25,7 +25,7 @@ def largest_on_ball(Q: ArrayLike, q: ArrayLike, radius: float) -> float:
     Q : array_like, shape (d, d)
         Symmetric positive semidefinite.
     q : array_like, shape (d,)
-        May be negative; not orthogonal to the last eigenvector of Q.
+        May be negative.
     radius : float
         Positive.
 
@@ -39,12 +39,18 @@ def largest_on_ball(Q: ArrayLike, q: ArrayLike, radius: float) -> float:
     Q, radius = checks.array("Q", Q, shape=(len(q), len(q))).astype(np.float64), checks.positive("radius", radius)
     values, vectors = np.linalg.eigh(Q)
     along = vectors.T @ q
-    if abs(along[-1]) <= 1e-12 * np.linalg.norm(q):
-        raise ValueError("q must not be orthogonal to the last eigenvector of Q")
-    length = lambda m: np.linalg.norm(along / (m - values)) - radius
-    low = values[-1] + abs(along[-1]) / (2.0 * radius)
+    top = values >= values[-1] * (1.0 - 1e-12)
+    gaps = np.where(top, np.inf, values[-1] - values)
+    if np.linalg.norm(along[top]) <= 1e-12 * np.linalg.norm(q) and np.linalg.norm(along / gaps) <= radius:
+        x = -along / gaps  # q says nothing about the steepest direction: what is left of the radius goes there
+        return float(values @ x**2 - 2.0 * along @ x + values[-1] * (radius**2 - x @ x))
+
+    def excess(m: float) -> float:
+        return float(np.linalg.norm(along / (m - values)) - radius)
+
+    low = values[-1] + np.linalg.norm(along[top]) / (2.0 * radius)
     high = values[-1] + 2.0 * np.linalg.norm(q) / radius
-    x = -along / (brentq(length, low, high, xtol=1e-14 * high, rtol=1e-14) - values)
+    x = -along / (brentq(excess, low, high, xtol=1e-14 * high, rtol=1e-14) - values)
     return float(values @ x**2 - 2.0 * along @ x)
 
 
@@ -105,7 +111,7 @@ class SquaresStream:
         return (np.sum(a * x, axis=-1) - b)[..., None] * a
 
     def regret(self, x: Array) -> Array:
-        """Regret in expected losses after every round, against the best fixed decision; x (T, ..., S, d), result (T, ..., S)."""
+        """Regret in expected losses after every round, against the best fixed decision: (T, ..., S, d) to (T, ..., S)."""
         losses = 0.5 * np.einsum("...i,ij,...j->...", x, self.A, x) - x @ self.v
         u = self.domain.project_norm(np.linalg.solve(self.A, self.v), self.A)
         return np.cumsum(losses - (0.5 * u @ self.A @ u - self.v @ u), axis=0)

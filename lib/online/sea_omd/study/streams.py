@@ -99,6 +99,23 @@ class Stream:
         best = self.best_losses()
         return np.cumsum(self.losses(x), axis=0) - best.reshape(len(best), *(1,) * (x.ndim - 3), best.shape[1])
 
+    @property
+    def targets(self) -> Array:
+        """The best decisions of the rounds, ``-b_t / kappa``, shape (T, 1 or S, d); for curved streams only."""
+        if not self.curvature:
+            raise ValueError("curvature must be positive: linear losses have no target inside the ball")
+        return self.domain.project(-self.means / self.curvature)
+
+    @property
+    def path(self) -> float:
+        """Length P of the path of the targets."""
+        return float(np.linalg.norm(np.diff(self.targets, axis=0), axis=-1).sum(axis=0).mean())
+
+    def dynamic_regret(self, x: Array) -> Array:
+        """Regret of decisions of shape (T, ..., S, d) at the end, against the `targets`; shape (..., S)."""
+        best = self.losses(np.broadcast_to(self.targets, self.noise.shape)).sum(axis=0)
+        return self.losses(x).sum(axis=0) - best
+
 
 class RandomOrder(Stream):
     """A finite pool of linear losses, each used once, in random order: nature's mean is that of what is left.
@@ -126,9 +143,8 @@ class RandomOrder(Stream):
         orders = np.array([rng.permutation(len(z)) for _ in range(n)]).T
         drawn = z[orders]  # (T, S, d)
         left = np.arange(len(z), 0, -1)[:, None]
-        backward = lambda values: np.cumsum(values[::-1], axis=0)[::-1]
-        means = backward(drawn) / left[..., None]
-        power = backward(np.sum(drawn**2, axis=-1)) / left - np.sum(means**2, axis=-1)
+        means = _backward(drawn) / left[..., None]
+        power = _backward(np.sum(drawn**2, axis=-1)) / left - np.sum(means**2, axis=-1)
         super().__init__(means, drawn - means, np.maximum(power, 0.0))
 
     def losses(self, x: Array) -> Array:
@@ -202,6 +218,11 @@ def stream(kind: str, n_rounds: int, n_seeds: int, *, dim: int = 5, sigma: float
         curvature, wobble = 0.3, 0.6 * rng.choice([-1.0, 1.0], (T, S, dim))
         power = power + 0.6**2
     return Stream(b, noise, power, curvature, wobble)
+
+
+def _backward(values: Array) -> Array:
+    """Sums from each round to the last."""
+    return np.cumsum(values[::-1], axis=0)[::-1]
 
 
 def sphere(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
