@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd import OnlineLearner, OptimisticOMD, play
+from lib.online.sea_omd import Ball, OnlineLearner, OptimisticOMD, Play, play
 from lib.online.sea_omd.domains import Domain
 from lib.online.sea_omd.learners import _step_size
 from lib.online.sea_omd.study.rivals import OFTRL, OGD, AdaGradNorm, CoinBetting
@@ -56,7 +56,7 @@ def contestants(stream: Any, scales: ArrayLike = 1.0) -> dict[str, OnlineLearner
 
 
 def race(stream: Any, scales: ArrayLike = 1.0) -> dict[str, Array]:
-    """Final regrets of all `contestants` on a stream.
+    """Regrets of all `contestants` on a stream.
 
     Parameters
     ----------
@@ -67,19 +67,19 @@ def race(stream: Any, scales: ArrayLike = 1.0) -> dict[str, Array]:
     Returns
     -------
     dict
-        Name to regrets, shape (S,) or (k, S).
+        Name to regrets as the stream gives them: (T, S) or (T, k, S) after every round of a `Stream`, (S,) or (k, S) at the
+        end of a `LogisticStream`.
 
     Examples
     --------
     >>> from lib.online.sea_omd.study import race, stream
-    >>> race(stream("iid", 10, 2), [0.5, 1.0])["OGD"].shape
-    (2, 2)
+    >>> race(stream("iid", 10, 3), [0.5, 1.0])["OGD"].shape
+    (10, 2, 3)
     """
-    final = {}
-    for name, learner in contestants(stream, scales).items():
-        regret = stream.regret(play(learner, stream.gradient, stream.n_rounds).decisions)
-        final[name] = regret[-1] if hasattr(stream, "best_losses") else regret
-    return final
+    return {
+        name: stream.regret(play(learner, stream.gradient, stream.n_rounds).decisions)
+        for name, learner in contestants(stream, scales).items()
+    }
 
 
 class Tuned(NamedTuple):
@@ -120,6 +120,32 @@ def tuned(regrets: ArrayLike, scales: ArrayLike) -> Tuned:
     inner = mean[1:-1].min() if len(r) > 2 else np.inf
     edge = best in (0, len(r) - 1) and inner - least > FLAT * abs(least)
     return Tuned(float(factors[best]), r[best, half:], bool(edge))
+
+
+def against_any(domain: Ball, out: Play) -> Array:
+    """Regret on the linearized losses against the best fixed point of a ball: the sum of ``<g_t, x_t - u>``, largest over u.
+
+    Parameters
+    ----------
+    domain : Ball
+    out : Play
+
+    Returns
+    -------
+    array, shape of the batch
+
+    Examples
+    --------
+    >>> from lib.online.sea_omd import Ball, OptimisticOMD, play
+    >>> from lib.online.sea_omd.study import against_any
+    >>> out = play(OptimisticOMD(Ball(2), G=1.0, L=0.0), lambda t, x: [1.0, 0.0], 3)
+    >>> float(against_any(Ball(2), out).round(3))
+    1.0
+    """
+    if not isinstance(domain, Ball) or not isinstance(out, Play):
+        raise TypeError("domain must be a Ball and out what play returned")
+    own = np.sum(out.gradients * (out.decisions - domain.start), axis=(0, -1))
+    return own + domain.radius * np.linalg.norm(out.gradients.sum(axis=0), axis=-1)
 
 
 class Ablated(OnlineLearner):
