@@ -48,8 +48,13 @@ def nearest(domain, y, H):
         limits, bounds = [], list(zip(domain.low, domain.high, strict=True))
     else:
         limits, bounds = [{"type": "eq", "fun": lambda x: x.sum() - 1.0}], [(0.0, 1.0)] * domain.dim
-    fun = lambda x: (x - y) @ H @ (x - y)
-    jac = lambda x: 2.0 * H @ (x - y)
+
+    def fun(x):
+        return (x - y) @ H @ (x - y)
+
+    def jac(x):
+        return 2.0 * H @ (x - y)
+
     return minimize(fun, domain.start, jac=jac, bounds=bounds, constraints=limits, method="SLSQP", options={"ftol": 1e-15}).x
 
 
@@ -238,7 +243,7 @@ def test_newton_step_is_the_minimizer_in_its_norm():
         learner.update(g[t])
         hat = nearest(domain, hat - np.linalg.solve(H, g[t]), H)
         H = H + learner.beta / 2 * np.outer(g[t], g[t])
-        assert learner.H_ == pytest.approx(H, rel=1e-14)
+        assert np.allclose(learner.H_, H, rtol=1e-14)
         assert learner.xhat_ == pytest.approx(hat, abs=1e-5)
         assert learner.x_ == pytest.approx(nearest(domain, hat - np.linalg.solve(H, g[t]), H), abs=1e-5)
 

@@ -210,5 +210,7 @@ class Simplex(Domain):
 
 def _norm(z: Array) -> Array:
     """Euclidean norms along the last axis, kept as an axis; no overflow."""
-    largest = np.maximum(np.abs(z).max(axis=-1, keepdims=True), np.finfo(float).tiny)
+    largest = np.abs(z).max() if z.size else 0.0
+    if largest < 1e150:
+        return np.sqrt(np.sum(z * z, axis=-1, keepdims=True))
     return largest * np.sqrt(np.sum((z / largest) ** 2, axis=-1, keepdims=True))

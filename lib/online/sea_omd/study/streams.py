@@ -107,9 +107,9 @@ class Stream:
         return self.domain.project(-self.means / self.curvature)
 
     @property
-    def path(self) -> float:
-        """Length P of the path of the targets."""
-        return float(np.linalg.norm(np.diff(self.targets, axis=0), axis=-1).sum(axis=0).mean())
+    def path(self) -> Array:
+        """Lengths P of the paths of the targets, shape (1 or S,)."""
+        return np.linalg.norm(np.diff(self.targets, axis=0), axis=-1).sum(axis=0)
 
     def dynamic_regret(self, x: Array) -> Array:
         """Regret of decisions of shape (T, ..., S, d) at the end, against the `targets`; shape (..., S)."""
@@ -166,8 +166,8 @@ def stream(kind: str, n_rounds: int, n_seeds: int, *, dim: int = 5, sigma: float
         The means b_t. iid: ``0.1 e_1``. oscillating: ``cos(2 pi t / period) e_2``. slowing: ``cos((4 pi / 3) sqrt(t)) e_2``,
         whose period grows like ``1.5 sqrt(t)``. alternating: ``+-e_1``. corrupted: ``0.3 e_1``, but ``-e_1`` in a fraction of
         rounds, evenly spread. drifting: curvature 1 and a target on a circle of radius 0.5, one turn in `period` rounds.
-        jumping: curvature 1 and a target at distance 0.9 from the origin that jumps. wobbling: curvature 0.3, means
-        ``0.1 e_1``, random curvatures of size 0.6.
+        jumping: curvature 1 and a target at distance 0.9 from the origin that jumps, other targets for every seed. wobbling:
+        curvature 0.3, means ``0.1 e_1``, random curvatures of size 0.6.
     n_rounds, n_seeds, dim : int
         Shape; dim at least 2.
     sigma : float
@@ -213,7 +213,7 @@ def stream(kind: str, n_rounds: int, n_seeds: int, *, dim: int = 5, sigma: float
         curvature = 1.0
         b[:, :2] = -0.5 * np.stack([np.cos(2 * np.pi * t / period), np.sin(2 * np.pi * t / period)], axis=1)
     else:
-        curvature, b = 1.0, -0.9 * sphere(rng, (jumps, dim))[t * jumps // T]
+        curvature, b = 1.0, -0.9 * sphere(rng, (jumps, S, dim))[t * jumps // T]
     if kind == "wobbling":
         curvature, wobble = 0.3, 0.6 * rng.choice([-1.0, 1.0], (T, S, dim))
         power = power + 0.6**2
