@@ -141,6 +141,7 @@ class LogisticStream:
         self.rows = np.concatenate([one, -one])
         self.domain = Ball(one.shape[1], checks.positive("radius", radius))
         self.n_rounds, self.n_seeds = self.index.shape[:2]
+        self._best: dict[int, tuple[Array, Array]] = {}  # by number of steps
 
     def gradient(self, t: int, x: Array) -> Array:
         """Gradients of round t at x, shape (..., S, d)."""
@@ -157,12 +158,19 @@ class LogisticStream:
 
     def best(self, n_steps: int = 300) -> tuple[Array, Array]:
         """The best fixed decisions in hindsight, (S, d), and their total losses, (S,), by accelerated gradient descent."""
+        n_steps = checks.integer("n_steps", n_steps, low=1)
+        if n_steps not in self._best:
+            self._best[n_steps] = self._descend(n_steps)
+        x, total = self._best[n_steps]
+        return x.copy(), total.copy()
+
+    def _descend(self, n_steps: int) -> tuple[Array, Array]:
         counts = np.array([np.bincount(self.index[:, s].ravel(), minlength=len(self.rows)) for s in range(self.n_seeds)])
         used = np.flatnonzero(counts.sum(axis=0))
         A, weight = self.rows[used], counts[:, used] / self.index.shape[2]
         eta = 4.0 / np.linalg.norm(A.T * weight.max(axis=0) @ A, 2)
         x, before = np.zeros((self.n_seeds, A.shape[1])), np.zeros((self.n_seeds, A.shape[1]))
-        for k in range(checks.integer("n_steps", n_steps, low=1)):
+        for k in range(n_steps):
             y = x + k / (k + 3.0) * (x - before)
             before, x = x, self.domain.project(y + eta * (weight * expit(-y @ A.T)) @ A)
         return x, np.sum(weight * np.logaddexp(0.0, -x @ A.T), axis=1)
