@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lib.online.sea_omd import Ball, OptimisticOMD, Simplex, play
+from lib.online.sea_omd import Ball, OptimisticEnsemble, OptimisticOMD, Simplex, play
 from lib.online.sea_omd.study import (
     OFTRL,
     OGD,
@@ -22,6 +22,7 @@ from lib.online.sea_omd.study import (
     against_any,
     arrival,
     contestants,
+    dynamic_race,
     largest_on_ball,
     race,
     signed_rows,
@@ -353,6 +354,17 @@ def test_contestants_share_everything_but_the_rule():
     for name in single:
         assert several[name].shape == (30, 2, 4)
         assert several[name][:, 1] == pytest.approx(single[name], abs=1e-12)
+
+
+def test_dynamic_race_is_what_it_says():
+    s = stream("jumping", 40, 3, jumps=4, sigma=0.3, seed=1)
+    out = dynamic_race(s, [0.05, 0.2])
+    single = play(OptimisticOMD(s.domain, s.G, s.L, shape=(3,)), s.gradient, 40)
+    assert out["single"] == pytest.approx(s.dynamic_regret(single.decisions))
+    constant = play(OGD(s.domain, s.G, scale=0.2, constant=True, shape=(3,)), s.gradient, 40)
+    assert out["constant"][1] == pytest.approx(s.dynamic_regret(constant.decisions))
+    ensemble = play(OptimisticEnsemble(s.domain, s.G, s.L, 40, shape=(3,)), s.gradient, 40)
+    assert out["ensemble"] == pytest.approx(s.dynamic_regret(ensemble.decisions))
 
 
 def test_against_any_is_the_largest_linear_regret():

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd import Ball, OnlineLearner, OptimisticOMD, Play, play
+from lib.online.sea_omd import Ball, OnlineLearner, OptimisticEnsemble, OptimisticOMD, Play, play
 from lib.online.sea_omd.domains import Domain
 from lib.online.sea_omd.learners import _step_size
-from lib.online.sea_omd.study.rivals import OFTRL, OGD, AdaGradNorm, CoinBetting
+from lib.online.sea_omd.study.rivals import OFTRL, OGD, AdaGradNorm, Ader, CoinBetting
+from lib.online.sea_omd.study.streams import Stream
 
 Array = NDArray[np.float64]
 
@@ -80,6 +81,41 @@ def race(stream: Any, scales: ArrayLike = 1.0) -> dict[str, Array]:
         name: stream.regret(play(learner, stream.gradient, stream.n_rounds).decisions)
         for name, learner in contestants(stream, scales).items()
     }
+
+
+def dynamic_race(stream: Stream, constants: ArrayLike) -> dict[str, Array]:
+    """Dynamic regrets on a stream with moving targets: the ensemble and its rivals.
+
+    Parameters
+    ----------
+    stream : Stream
+        Curved, such as the jumping one.
+    constants : array_like, shape (k,)
+        Constant steps of OGD, positive.
+
+    Returns
+    -------
+    dict
+        ``ensemble``, ``single`` (one optimistic learner) and ``Ader`` to regrets, shape (S,); ``constant`` to shape (k, S).
+
+    Examples
+    --------
+    >>> from lib.online.sea_omd.study import dynamic_race, stream
+    >>> out = dynamic_race(stream("jumping", 20, 2, jumps=2), [0.1, 0.3])
+    >>> out["constant"].shape
+    (2, 2)
+    """
+    if not isinstance(stream, Stream):
+        raise TypeError(f"stream must be a Stream, got {checks.shown(stream)}")
+    steps = checks.array("constants", constants, ndim=1, above=0).astype(np.float64)
+    domain, G, L, T, S = stream.domain, stream.G, stream.L, stream.n_rounds, stream.n_seeds
+    learners: dict[str, OnlineLearner] = {
+        "ensemble": OptimisticEnsemble(domain, G, L, T, shape=(S,)),
+        "single": OptimisticOMD(domain, G, L, shape=(S,)),
+        "Ader": Ader(domain, G, L, T, shape=(S,)),
+        "constant": OGD(domain, G, scale=steps[:, None], constant=True, shape=(len(steps), S)),
+    }
+    return {name: stream.dynamic_regret(play(each, stream.gradient, T).decisions) for name, each in learners.items()}
 
 
 class Tuned(NamedTuple):
