@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lib.online.sea_omd import Ball, ExpConcaveOMD, OptimisticEnsemble, OptimisticOMD, play
+from lib.online.sea_omd import Ball, ConvexOMD, DynamicEnsemble, ExpConcaveOMD, play
 from lib.online.sea_omd.study import OFTRL, OGD, ONS, AdaGradNorm, Ader, CoinBetting, stream
 
 ROUNDS, RUNS = 300, 20
 BALL = Ball(5)
 LEARNERS = {
-    None: lambda n: OptimisticOMD(BALL, 2.0, 1.0, shape=(n,)),
-    "ensemble": lambda n: OptimisticEnsemble(BALL, 2.0, 1.0, 4000, shape=(n,)),
+    None: lambda n: ConvexOMD(BALL, 2.0, 1.0, shape=(n,)),
+    "ensemble": lambda n: DynamicEnsemble(BALL, 2.0, 1.0, 4000, shape=(n,)),
     "Newton step": lambda n: ExpConcaveOMD(BALL, 2.0, 1.0, shape=(n,)),
     "OGD": lambda n: OGD(BALL, 2.0, shape=(n,)),
     "AdaGrad-norm": lambda n: AdaGradNorm(BALL, shape=(n,)),

@@ -13,9 +13,9 @@ from scipy.optimize import minimize
 from lib.online.sea_omd import (
     Ball,
     Box,
+    ConvexOMD,
+    DynamicEnsemble,
     ExpConcaveOMD,
-    OptimisticEnsemble,
-    OptimisticOMD,
     Simplex,
     StronglyConvexOMD,
     convex_bound,
@@ -135,7 +135,7 @@ def by_hand(domain, G, delta, gradients, optimistic=True):
 def test_learner_is_the_algorithm(domain, optimistic):
     g = RNG(4).normal(size=(30, 3))
     G = np.linalg.norm(g, axis=1).max()
-    learner = OptimisticOMD(domain, G, L=0.5, optimistic=optimistic)
+    learner = ConvexOMD(domain, G, L=0.5, optimistic=optimistic)
     out = play(learner, lambda t, x: g[t], 30)
     expected, steps = by_hand(domain, G, 10 * domain.diameter**2 * 0.25, g, optimistic)
     assert out.decisions == pytest.approx(expected, abs=1e-12)
@@ -143,7 +143,7 @@ def test_learner_is_the_algorithm(domain, optimistic):
 
 
 def test_defaults_are_those_of_the_paper():
-    learner = OptimisticOMD(Ball(2, 3.0), G=1.5, L=0.7)
+    learner = ConvexOMD(Ball(2, 3.0), G=1.5, L=0.7)
     assert learner.delta == pytest.approx(10 * 6.0**2 * 0.7**2, rel=1e-15)
     assert learner.eta_ == pytest.approx(6.0 / np.sqrt(learner.delta + 4 * 1.5**2), rel=1e-15)
     assert step_size(6.0, 1.5, 2.0, 3.0) == pytest.approx(6.0 / np.sqrt(2.0 + 9.0 + 3.0), rel=1e-15)
@@ -153,7 +153,7 @@ def test_defaults_are_those_of_the_paper():
 
 def test_steps_never_grow():
     g, steps = RNG(5).normal(size=(40, 3)), []
-    learner = OptimisticOMD(Ball(3), 5.0, 1.0)
+    learner = ConvexOMD(Ball(3), 5.0, 1.0)
     for each in g:
         steps.append(float(learner.eta_))
         learner.predict()
@@ -163,14 +163,14 @@ def test_steps_never_grow():
 
 def test_constant_gradients_cost_a_constant():
     for T in (10, 1000):
-        learner = OptimisticOMD(Ball(2), G=1.0, L=0.0, delta=0.0)
+        learner = ConvexOMD(Ball(2), G=1.0, L=0.0, delta=0.0)
         out = play(learner, lambda t, x: [1.0, 0.0], T)
         assert learner.variation_ == 1.0
         assert np.sum(out.decisions[:, 0]) + T == pytest.approx(1.0, abs=0.2)
 
 
 def test_nothing_moves_without_gradients():
-    learner = OptimisticOMD(Ball(3, 1.0, [0.1, 0.2, 0.3]), 1.0, 1.0)
+    learner = ConvexOMD(Ball(3, 1.0, [0.1, 0.2, 0.3]), 1.0, 1.0)
     out = play(learner, lambda t, x: np.zeros(3), 5)
     assert (out.decisions == [0.1, 0.2, 0.3]).all()
 
@@ -182,7 +182,7 @@ def test_every_run_keeps_its_bound(domain):
         g = rng.normal(size=(300, 3))
         g = [g, np.abs(g), g * np.sign(np.sin(np.arange(300)))[:, None], np.cumsum(g, axis=0)][kind]
         g /= np.linalg.norm(g, axis=1).max()
-        out = play(OptimisticOMD(domain, 1.0, 0.0), lambda t, x, g=g: g[t], 300)
+        out = play(ConvexOMD(domain, 1.0, 0.0), lambda t, x, g=g: g[t], 300)
         ends = domain.project(-1e6 * g.sum(axis=0) + rng.normal(size=(100, 3)))
         regret = np.sum(g * out.decisions) - (ends @ g.sum(axis=0)).min()
         assert regret <= realized_bound(domain.diameter, 1.0, 0.0, out.variation[-1])
@@ -291,7 +291,7 @@ def test_weights_are_exponential():
 
 def test_one_expert_is_one_learner():
     g = RNG(12).normal(size=(20, 3))
-    single, hat, x = OptimisticEnsemble(Ball(3), 3.0, 1.0, 20, steps=[0.2]), np.zeros(3), np.zeros(3)
+    single, hat, x = DynamicEnsemble(Ball(3), 3.0, 1.0, 20, steps=[0.2]), np.zeros(3), np.zeros(3)
     for each in g:
         assert single.predict() == pytest.approx(x, abs=1e-13)
         single.update(each)
@@ -300,7 +300,7 @@ def test_one_expert_is_one_learner():
 
 def test_ensemble_is_the_algorithm():
     steps, c, g = np.array([0.05, 0.4]), 1.4, RNG(13).normal(size=(12, 2))
-    learner = OptimisticEnsemble(Ball(2), 9.0, 0.7, 12, steps=steps)
+    learner = DynamicEnsemble(Ball(2), 9.0, 0.7, 12, steps=steps)
     assert learner.correction == pytest.approx(c)
     assert learner.damping == 1.0
     hat, x, before = np.zeros((3, 2, 2))
@@ -368,10 +368,10 @@ def test_exp_concave_bound_by_its_formula():
 
 
 MAKERS = {
-    "convex": lambda **more: OptimisticOMD(Ball(2), 9.0, 0.5, **more),
+    "convex": lambda **more: ConvexOMD(Ball(2), 9.0, 0.5, **more),
     "strong": lambda **more: StronglyConvexOMD(Ball(2), 0.5, **more),
     "newton": lambda **more: ExpConcaveOMD(Ball(2), 9.0, 0.5, **more),
-    "ensemble": lambda **more: OptimisticEnsemble(Ball(2), 9.0, 0.5, 100, **more),
+    "ensemble": lambda **more: DynamicEnsemble(Ball(2), 9.0, 0.5, 100, **more),
 }
 
 
@@ -435,7 +435,7 @@ def test_single_precision_is_computed_in_double(maker):
 
 
 def test_long_gradients_warn_once():
-    learner = OptimisticOMD(Ball(2), 1.0, 0.0)
+    learner = ConvexOMD(Ball(2), 1.0, 0.0)
     with pytest.warns(UserWarning, match="longer than G = 1"):
         play(learner, lambda t, x: [2.0, 0.0], 3)
     with warnings.catch_warnings():
@@ -444,20 +444,20 @@ def test_long_gradients_warn_once():
 
 
 def test_several_scales_side_by_side():
-    learner = OptimisticOMD(Ball(2), 1.0, 0.0, scale=[[0.5], [2.0]], shape=(2, 3))
+    learner = ConvexOMD(Ball(2), 1.0, 0.0, scale=[[0.5], [2.0]], shape=(2, 3))
     out = play(learner, lambda t, x: np.full((2, 3, 2), 0.3), 4).decisions
-    alone = play(OptimisticOMD(Ball(2), 1.0, 0.0, scale=2.0), lambda t, x: [0.3, 0.3], 4).decisions
+    alone = play(ConvexOMD(Ball(2), 1.0, 0.0, scale=2.0), lambda t, x: [0.3, 0.3], 4).decisions
     assert out[:, 1, 0] == pytest.approx(alone, abs=1e-14)
     with pytest.raises(ValueError, match="scale"):
-        OptimisticOMD(Ball(2), 1.0, 0.0, scale=[1.0, 2.0], shape=(3,))
+        ConvexOMD(Ball(2), 1.0, 0.0, scale=[1.0, 2.0], shape=(3,))
 
 
 def test_bad_settings_are_refused():
-    for bad in (lambda: OptimisticOMD("ball", 1.0, 0.0), lambda: ExpConcaveOMD(Simplex(2), 1.0, 1.0)):
+    for bad in (lambda: ConvexOMD("ball", 1.0, 0.0), lambda: ExpConcaveOMD(Simplex(2), 1.0, 1.0)):
         with pytest.raises(TypeError, match="domain"):
             bad()
     with pytest.raises(ValueError, match="L must be"):
-        OptimisticEnsemble(Ball(2), 1.0, 0.0, 10)
+        DynamicEnsemble(Ball(2), 1.0, 0.0, 10)
     with pytest.raises(ValueError, match="scores"):
         weights(1.0, 1.0)
     with pytest.raises(TypeError, match="learner"):
@@ -469,12 +469,12 @@ def test_user_functions_get_copies():
         x[:] = 9.0
         return np.zeros(2)
 
-    assert (play(OptimisticOMD(Ball(2), 1.0, 0.0), spoil, 3).decisions == 0.0).all()
+    assert (play(ConvexOMD(Ball(2), 1.0, 0.0), spoil, 3).decisions == 0.0).all()
 
 
 def test_variation_of_a_play():
     g = RNG(18).normal(size=(7, 2))
-    learner = OptimisticOMD(Ball(2), 5.0, 0.0)
+    learner = ConvexOMD(Ball(2), 5.0, 0.0)
     out = play(learner, lambda t, x: g[t], 7)
     assert out.variation[-1] == pytest.approx(learner.variation_)
     assert out.variation[1] == pytest.approx(np.sum(g[0] ** 2) + np.sum((g[1] - g[0]) ** 2))

@@ -167,7 +167,7 @@ class OnlineLearner(ABC):
         return given
 
 
-class OptimisticOMD(OnlineLearner):
+class ConvexOMD(OnlineLearner):
     """Optimistic online mirror descent for convex losses.
 
     Parameters
@@ -199,8 +199,8 @@ class OptimisticOMD(OnlineLearner):
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.online.sea_omd import Ball, OptimisticOMD
-    >>> learner = OptimisticOMD(Ball(2), G=1.0, L=0.0)
+    >>> from lib.online.sea_omd import Ball, ConvexOMD
+    >>> learner = ConvexOMD(Ball(2), G=1.0, L=0.0)
     >>> x = learner.predict(); learner.update([1.0, 0.0])
     >>> learner.predict().round(3)
     array([-1.,  0.])
