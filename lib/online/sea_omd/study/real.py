@@ -156,7 +156,7 @@ class LogisticStream:
             for rows, at in zip(self.index, x, strict=False)
         ])  # fmt: skip
 
-    def best(self, n_steps: int = 300) -> tuple[Array, Array]:
+    def best(self, n_steps: int = 150) -> tuple[Array, Array]:
         """The best fixed decisions in hindsight, (S, d), and their total losses, (S,), by accelerated gradient descent."""
         n_steps = checks.integer("n_steps", n_steps, low=1)
         if n_steps not in self._best:
