@@ -97,11 +97,11 @@ class DynamicEnsemble(OnlineLearner):
 
     Attributes
     ----------
-    x_ : array, shape (*shape, d)
+    x_ : array, shape (..., d)
         The combined decision.
-    experts_, secondary_ : array, shape (*shape, N, d)
+    experts_, secondary_ : array, shape (..., N, d)
         The experts' decisions and secondary points.
-    weights_ : array, shape (*shape, N)
+    weights_ : array, shape (..., N)
 
     Examples
     --------

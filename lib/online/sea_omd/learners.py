@@ -105,7 +105,7 @@ class OnlineLearner(ABC):
 
     Attributes
     ----------
-    x_ : array, shape (*shape, d)
+    x_ : array, shape (..., d)
         The decision of the next round.
     n_rounds_ : int
         Rounds so far.
@@ -131,7 +131,7 @@ class OnlineLearner(ABC):
 
         Parameters
         ----------
-        grad : array_like, shape (*shape, d)
+        grad : array_like, shape (..., d)
 
         Raises
         ------
@@ -189,7 +189,7 @@ class ConvexOMD(OnlineLearner):
 
     Attributes
     ----------
-    x_, xhat_ : array, shape (*shape, d)
+    x_, xhat_ : array, shape (..., d)
         The next decision, and the secondary point.
     variation_ : array, shape `shape`
         V, the sum of ``||g_s - g_{s-1}||^2``.
@@ -250,7 +250,7 @@ class StronglyConvexOMD(OnlineLearner):
 
     Attributes
     ----------
-    x_, xhat_ : array, shape (*shape, d)
+    x_, xhat_ : array, shape (..., d)
 
     Examples
     --------
@@ -296,8 +296,8 @@ class ExpConcaveOMD(OnlineLearner):
 
     Attributes
     ----------
-    x_, xhat_ : array, shape (*shape, d)
-    H_ : array, shape (*shape, d, d)
+    x_, xhat_ : array, shape (..., d)
+    H_ : array, shape (..., d, d)
         The metric of the next round.
 
     Examples

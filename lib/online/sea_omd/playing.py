@@ -35,7 +35,7 @@ def play(learner: OnlineLearner, gradient: Callable[[int, Array], Any], n_rounds
     learner : OnlineLearner
         Goes on from where it stands.
     gradient : callable
-        ``gradient(t, x)`` with t = 0, 1, ... and x of shape (*shape, d), a copy, gives the gradients, of the same shape.
+        ``gradient(t, x)`` with t = 0, 1, ... and x of shape (..., d), a copy, gives the gradients, of the same shape.
     n_rounds : int
         At least 1.
 
