@@ -99,8 +99,10 @@ class DynamicEnsemble(OnlineLearner):
     ----------
     x_ : array, shape (..., d)
         The combined decision.
-    experts_, secondary_ : array, shape (..., N, d)
-        The experts' decisions and secondary points.
+    experts_ : array, shape (..., N, d)
+        The experts' decisions.
+    secondary_ : array, shape (..., N, d)
+        Their secondary points.
     weights_ : array, shape (..., N)
 
     Examples

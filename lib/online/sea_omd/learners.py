@@ -189,8 +189,10 @@ class ConvexOMD(OnlineLearner):
 
     Attributes
     ----------
-    x_, xhat_ : array, shape (..., d)
-        The next decision, and the secondary point.
+    x_ : array, shape (..., d)
+        The next decision.
+    xhat_ : array, shape (..., d)
+        The secondary point.
     variation_ : array, shape `shape`
         V, the sum of ``||g_s - g_{s-1}||^2``.
     eta_ : array, shape `shape`
@@ -250,7 +252,10 @@ class StronglyConvexOMD(OnlineLearner):
 
     Attributes
     ----------
-    x_, xhat_ : array, shape (..., d)
+    x_ : array, shape (..., d)
+        The next decision.
+    xhat_ : array, shape (..., d)
+        The secondary point.
 
     Examples
     --------
@@ -296,7 +301,10 @@ class ExpConcaveOMD(OnlineLearner):
 
     Attributes
     ----------
-    x_, xhat_ : array, shape (..., d)
+    x_ : array, shape (..., d)
+        The next decision.
+    xhat_ : array, shape (..., d)
+        The secondary point.
     H_ : array, shape (..., d, d)
         The metric of the next round.
 

@@ -15,14 +15,14 @@ Array = NDArray[np.float64]
 
 
 class Play(NamedTuple):
-    """What happened: decisions and gradients, shape (T, *shape, d), and the sum V of squared gradient differences so far."""
+    """What happened: decisions and gradients, shape (T, ..., d), and the sum V of squared gradient differences so far."""
 
     decisions: Array
     gradients: Array
 
     @property
     def variation(self) -> Array:
-        """V after each round, shape (T, *shape)."""
+        """V after each round, shape (T, ...)."""
         before = np.concatenate([np.zeros_like(self.gradients[:1]), self.gradients[:-1]])
         return np.cumsum(np.sum((self.gradients - before) ** 2, axis=-1), axis=0)
 
