@@ -10,15 +10,15 @@ random "rotation", which is none (a uniformly distributed one is taken in its pl
 =================== ============================================ ============= ============
 symbol              name                                         shape         equation
 =================== ============================================ ============= ============
-Phi, f, c           ``phi``, ``f``, ``constraints``              (m,), 1, (p,) (6), (7)
-u                   ``direction``                                (m + p,)      (8)
-d                   `directional_attack`                         (n,)          (3) - (5), (9)
-v                   the change of the output, `attack_loss`      (m + p,)      (9)
-r_a, r_d            ``r_atk``, ``r_dsm``                         scalars       (1), (2)
-H                   ``householder``, `poll_directions`           (n, n)        (10) - (12)
+Phi, c, z           ``phi``, ``constraints``, ``outputs``        (m,), (p,)    (1)
+f                   ``f``, ``score``                             scalar        (2)
+u                   ``direction``                                (m + p,)      (3)
+d                   `directional_attack`                         (n,)          (4) - (6), (15)
+r_a, r_d            ``r_atk``, ``r_dsm``                         scalars       (7), (8)
+s                   ``searches``                                 scalar        (9)
+H, R                ``householder``, ``random_rotation``         (n, n)        (10) - (12)
 t                   `covering_move`                              (n,)          (13), (14)
-s                   ``searches``                                 scalar        (15)
-=================== ============================================ ============= ============
+=================== ============= ============
 """
 
 from lib.backprop_free.directional_attacks.attack import attack_success_map, directional_attack

@@ -21,13 +21,13 @@ PGD_STEPS, PGD_STEP_SIZE = 10, 4 / 255
 def attack_loss(v: torch.Tensor, u: torch.Tensor, loss: str = "linear") -> torch.Tensor:
     """What an attack raises, of the change v of the output: ``<v, u>``, or the cross entropy that attack libraries use."""
     if loss == "soft_label":
-        return (u * torch.log_softmax(v, dim=-1)).sum()  # (9)
-    return (u * v).sum()  # (3)
+        return (u * torch.log_softmax(v, dim=-1)).sum()  # (15)
+    return (u * v).sum()  # (4)
 
 
 def sign_step(gradient: torch.Tensor, radius: float) -> torch.Tensor:
     """The best move in a box, for a linear function."""
-    return radius * gradient.sign()  # (4)
+    return radius * gradient.sign()  # (5)
 
 
 def sign_steps(slope: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor, radius: float, steps: int,
@@ -35,7 +35,7 @@ def sign_steps(slope: Callable[[torch.Tensor], torch.Tensor], start: torch.Tenso
     """Short sign steps, each cut back to the box; `slope` gives the gradient of the loss at a move."""
     move = torch.zeros_like(start)
     for _ in range(steps):
-        move = (move + radius * step_size * slope(move).sign()).clamp(-radius, radius)  # (5)
+        move = (move + radius * step_size * slope(move).sign()).clamp(-radius, radius)  # (6)
     return move
 
 

@@ -23,7 +23,7 @@ LINE_LENGTHS, LINES_SHRINK = (1.1, 1.0, 1 / 1.1), 1.3
 
 def enough(new: float, old: float, share: float) -> bool:
     """Whether a gain is so large that the direct search is skipped."""
-    return (new - old) / (abs(old) + TINY) >= share  # (1)
+    return (new - old) / (abs(old) + TINY) >= share  # (7)
 
 
 class Machine:
@@ -104,7 +104,7 @@ class Machine:
             return self.problem.attack(self.x, u, radius, method=attack, loss=self.set["loss"])
         self.problem.n_grad += 1
         move = attack(self.problem.extended, self.problem.tensor(self.x), u.clone(), radius)
-        move = np.array(move.detach() if isinstance(move, torch.Tensor) else move, dtype=float)
+        move = np.array(move.detach().numpy() if isinstance(move, torch.Tensor) else move, dtype=float)
         if move.shape != (self.n,) or not np.isfinite(move).all() or abs(move).max() > radius * (1 + 1e-6):
             raise ValueError(f"attack must give {self.n} finite numbers within the radius {radius:g}")
         return move
@@ -121,7 +121,7 @@ class Machine:
         return [covering_move(self.n, self.set["covering_radius"], kind, seed=self.rng, known=known)]
 
     def search(self) -> list[Array]:
-        length = min(self.set["r0"] * np.sqrt(self.searches + 1), self.set["r_dsm"][1])  # (15)
+        length = min(self.set["r0"] * np.sqrt(self.searches + 1), self.set["r_dsm"][1])  # (9)
         self.searches += 1
         return [random_move(self.n, length, self.rng)]
 
@@ -207,7 +207,7 @@ class Hybrid(Cdsm):
                 self.r_dsm = self.clip("r_dsm", 2 * self.r_dsm)
             return True
         self.tag = "attack+" if gain else "failure+"
-        self.r_atk = self.clip("r_atk", GROWS * self.r_atk if gain else self.r_atk / SHRINKS)  # (2)
+        self.r_atk = self.clip("r_atk", GROWS * self.r_atk if gain else self.r_atk / SHRINKS)  # (8)
         return False
 
     def finished(self) -> bool:

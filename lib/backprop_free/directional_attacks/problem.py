@@ -82,7 +82,7 @@ class SurrogateProblem:
         c = self.constraints(x, y)
         if not isinstance(c, torch.Tensor) or c.ndim != 1 or not len(c):
             raise ValueError(f"constraints(x, y) must be a tensor of one dimension with entries, got {checks.shown(c)}")
-        return y, torch.relu(self.penalty_scale * c)  # (6)
+        return y, torch.relu(self.penalty_scale * c)  # (1)
 
     def extended(self, x: torch.Tensor) -> torch.Tensor:
         """The network with the constraints as further outputs, shape (m + p,): what is attacked."""
@@ -99,7 +99,7 @@ class SurrogateProblem:
         """The objective with its penalty, at these outputs."""
         y, z = outputs[0].clone(), outputs[1]
         with torch.no_grad():
-            return float(self.f(y) - (z * z).sum())  # (7)
+            return float(self.f(y) - (z * z).sum())  # (2)
 
     def direction(self, outputs: Outputs) -> torch.Tensor:
         """The gradient of the objective with its penalty, in (y, z): where an attack is to push them."""
@@ -113,7 +113,7 @@ class SurrogateProblem:
             with torch.enable_grad():
                 value = self.f(y)
             slope = torch.autograd.grad(value, y)[0] if value.requires_grad else torch.zeros_like(y)
-        return torch.cat([slope.detach(), -2 * z])  # (8)
+        return torch.cat([slope.detach(), -2 * z])  # (3)
 
     def value(self, x: ArrayLike) -> float:
         """The objective with its penalty at x: one evaluation."""
