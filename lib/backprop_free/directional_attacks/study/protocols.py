@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 #: The radii of the paper's attack study, and what of its radius PGD reaches with the library's steps.
 RADII = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.5, 1.0)
 PGD_REACH = 40 / 255
+COVERS = 1.5
 METHODS = ("hybrid", "hybrid-pgd", "cdsm", "attacks", "lines")
 
 
@@ -201,6 +202,8 @@ def run_points(result: OptimizeResult, n: int) -> Array:
 def reaches_jump(method: str, max_eval: int, *, seed: Any = None, **changes: Any) -> int | None:
     """After how many evaluations a method finds the square in which the objective jumps; None: not within the budget.
 
+    Polls, search steps and attacks are too short to reach it from the hill; only the covering step, of radius 1.5, can.
+
     Parameters
     ----------
     method : {"cdsm", "hybrid"}
@@ -219,14 +222,16 @@ def reaches_jump(method: str, max_eval: int, *, seed: Any = None, **changes: Any
     True
     """
     checks.choice("method", method, ("cdsm", "hybrid"))
-    settings: dict[str, Any] = {"covering": "random"} | changes
+    settings: dict[str, Any] = {"covering": "random", "covering_radius": COVERS, "r_dsm": (1e-6, 0.5)} | changes
+    if method == "hybrid":
+        settings["r_atk"] = (1e-6, 0.5)
     if settings["covering"] is not None:
         settings["stop_at_minimum"] = False
 
     def found(intermediate_result: OptimizeResult) -> bool:
         return bool(intermediate_result.fun > 0.1)
 
-    result = solve(method, jump(), max_eval, seed=seed, callback=found, **settings)
+    result = solve(method, jump()._replace(r0=0.2), max_eval, seed=seed, callback=found, **settings)
     hits = np.flatnonzero(result.history["best"] > 0.1)
     return int(hits[0]) + 1 if len(hits) else None
 
