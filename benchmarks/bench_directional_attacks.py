@@ -38,7 +38,7 @@ def test_attack(benchmark, peer):
 
 @pytest.mark.parametrize("n", [10, 100, 1000])
 def test_growth_with_dimension(benchmark, n):
-    benchmark.extra_info.update(slug="directional_attacks", work="300 evaluations of the hybrid on a bowl of n variables", size=n)
+    benchmark.extra_info.update(slug="directional_attacks", work="300 evaluations on a bowl of n variables", size=n)
     goal = torch.linspace(-1, 1, n, dtype=torch.float64)
     bowl = da.SurrogateProblem(lambda x: x - goal, lambda y: -(y**2).sum(), n=n)
     result = benchmark.pedantic(lambda: da.maximize_hybrid(bowl, np.ones(n), max_eval=300, seed=0), rounds=3)

@@ -104,7 +104,8 @@ def test_state_of_another_method_is_refused():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_bowl_is_solved(name):
-    res = call(name, bowl(), CENTER + 1.3, max_eval=5000, r_dsm=(1e-8, 10.0)) if name != "attacks" else call(name, bowl(), CENTER + 1.3)
+    options = {} if name == "attacks" else {"max_eval": 5000, "r_dsm": (1e-8, 10.0)}
+    res = call(name, bowl(), CENTER + 1.3, **options)
     if name == "attacks":
         assert res.success
     assert res.fun > (-1e-6 if name != "lines" else -0.1)
@@ -124,7 +125,7 @@ def first_hybrid_step(gain, r0=0.5):
     def f(y):
         return y.sum() + base
 
-    problem = SurrogateProblem(lambda x: (weight * x), f, n=2)
+    problem = SurrogateProblem(lambda x: weight * x, f, n=2)
     return da.maximize_hybrid(problem, np.zeros(2), r0=r0, max_eval=2, seed=0), base
 
 
@@ -211,7 +212,8 @@ def test_random_lines_by_hand():
     np.testing.assert_allclose(radii[:3], 0.5)  # n + 1 failures first
     np.testing.assert_allclose(radii[3:], np.clip(0.5 / 1.3 ** np.arange(1, len(radii) - 2), 0.2, 1))
     assert res.nfev == 1 + 6 * len(radii)
-    grows = da.maximize_random_line_search(SurrogateProblem(lambda x: x, lambda y: y.sum(), n=2), [0.0, 0.0], r0=0.1, max_eval=40, seed=0)
+    slope = SurrogateProblem(lambda x: x, lambda y: y.sum(), n=2)
+    grows = da.maximize_random_line_search(slope, [0.0, 0.0], r0=0.1, max_eval=40, seed=0)
     steps = abs(np.diff(grows.history["x"], axis=0)).max(axis=1)
     np.testing.assert_allclose(grows.history["r_dsm"][steps > 0], steps[steps > 0])
 
@@ -307,8 +309,10 @@ def test_float32_networks_are_run_in_float32():
 @pytest.mark.parametrize(
     ("change", "match"),
     [({"r0": 0.0}, "r0"), ({"r_dsm": (1.0, 0.1)}, "r_dsm"), ({"r_atk": (0.0, 1.0)}, "r_atk"), ({"max_eval": 0}, "max_eval"),
-     ({"attack": "cw"}, "attack"), ({"loss": "l1"}, "loss"), ({"sufficient_gain": -1.0}, "sufficient_gain"), ({"poll": "3n"}, "poll"),
-     ({"covering": "all"}, "covering"), ({"covering_radius": -1.0}, "covering_radius"), ({"search": 1}, "search"), ({"seed": -1}, "seed"),
+     ({"attack": "cw"}, "attack"), ({"loss": "l1"}, "loss"), ({"sufficient_gain": -1.0}, "sufficient_gain"),
+     ({"poll": "3n"}, "poll"),
+     ({"covering": "all"}, "covering"), ({"covering_radius": -1.0}, "covering_radius"), ({"search": 1}, "search"),
+     ({"seed": -1}, "seed"),
      ({"callback": 3}, "callback"), ({"x0": np.zeros(3)}, "x0"), ({"x0": None}, "x0"), ({"x0": np.full(10, np.nan)}, "x0"),
      ({"stop_at_minimum": 0}, "stop_at_minimum"), ({"problem": abs}, "problem"), ({"state": {}}, "state")],
 )  # fmt: skip

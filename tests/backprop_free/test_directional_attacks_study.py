@@ -128,7 +128,7 @@ def test_dictionary_is_drawn_and_sorted_by_how_sure_the_network_is():
 def test_counterfactual_starts_on_the_wrong_side_and_ends_on_the_other():
     task = study.counterfactual(5)
     before = networks.tabular_logits(torch.tensor(task.x0))
-    y, z = task.problem.outputs(task.x0)
+    _, z = task.problem.outputs(task.x0)
     gap = float((before.max() - before.min()).detach())
     assert float(z[0]) == pytest.approx(30 * (0.5 + gap))
     assert task.problem.value(task.x0) == pytest.approx(-900 * (0.5 + gap) ** 2)
@@ -235,7 +235,8 @@ def test_better_ignores_rounding():
 
 @pytest.mark.parametrize("call", [
     lambda: study.solve("simplex", study.plant(), 10), lambda: study.race("hybrid", study.plant(), -1.0, 10),
-    lambda: study.rival("lbfgs", study.plant(), 1.0, 0), lambda: study.counterfactual(569), lambda: study.barycenter(stack(), "pixels"),
+    lambda: study.rival("lbfgs", study.plant(), 1.0, 0), lambda: study.counterfactual(569),
+    lambda: study.barycenter(stack(), "pixels"),
     lambda: study.barycenter(2 * stack()),
 ])  # fmt: skip
 def test_bad_input_is_refused(call):

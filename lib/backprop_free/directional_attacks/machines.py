@@ -143,7 +143,7 @@ class Machine:
 class Cdsm(Machine):
     """Covering step, search step, poll step; the first success ends the iteration."""
 
-    phases = ("covering", "search", "poll")
+    phases: tuple[str, ...] = ("covering", "search", "poll")
 
     def settle(self) -> None:
         self.r_dsm = self.clip("r_dsm", self.set["r0"])

@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     def at_cost(self, cost: float) -> float:
         """The best value within this cost; that of the start, if it is less than the first evaluation's."""
-        return float(self.best[max(np.searchsorted(self.cost, cost, side="right") - 1, 0)])
+        return float(self.best[max(int(np.searchsorted(self.cost, cost, side="right")) - 1, 0)])
 
 
 class _Enough(Exception):

@@ -62,10 +62,10 @@ def main(folder: str) -> None:
     names = {"mnist": ("conv1", "conv2", "dense", "out"), "tabular": ("hidden", "out")}
     for name, train in (("mnist", train_mnist), ("tabular", train_tabular)):
         net, accuracy = train()
-        layers = [layer for layer in net if hasattr(layer, "weight")]
+        layers = [layer for layer in net if isinstance(layer, nn.Conv2d | nn.Linear)]
         arrays = {}
         for key, layer in zip(names[name], layers, strict=True):
-            arrays[f"{key}_weight"], arrays[f"{key}_bias"] = (p.detach().numpy() for p in (layer.weight, layer.bias))
+            arrays[f"{key}_weight"], arrays[f"{key}_bias"] = (p.detach().numpy() for p in layer.parameters())
         path = Path(folder) / f"{name}.npz"
         np.savez(path, **arrays)  # type: ignore[arg-type]
         print(f"{name}: accuracy {accuracy:.4f}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
