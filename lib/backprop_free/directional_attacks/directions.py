@@ -21,7 +21,7 @@ def householder(v: Array) -> Array:
 
 
 def random_rotation(n: int, rng: np.random.Generator) -> Array:
-    """An orthogonal matrix, uniformly distributed."""
+    """A random orthogonal matrix, uniformly distributed over all of them."""
     q, r = np.linalg.qr(rng.standard_normal((n, n)))
     return q * np.sign(np.diag(r))
 
@@ -68,7 +68,7 @@ def poll_directions(n: int, radius: float, poll: str = "2n", *, seed: object = N
 
 
 def random_move(n: int, length: float, rng: np.random.Generator) -> Array:
-    """A random direction, its largest entry of this size."""
+    """A move in a random direction, its largest entry of this size."""
     return to_length(rng.standard_normal(n), length)
 
 
