@@ -139,6 +139,15 @@ def test_counterfactual_starts_on_the_wrong_side_and_ends_on_the_other():
     assert res.fun == pytest.approx(-((res.x - task.x0) ** 2).sum() - 900 * res.violation**2, rel=1e-6)
 
 
+@pytest.mark.parametrize("task", [study.counterfactual(5), study.barycenter(np.random.default_rng(0).random((6, 28, 28)))])
+def test_slopes_by_hand_are_those_of_automatic_differentiation(task):
+    point = task.x0 + np.random.default_rng(1).standard_normal(len(task.x0))
+    y, _ = task.problem.outputs(point)
+    y.requires_grad_(True)
+    (slope,) = torch.autograd.grad(task.problem.f(y), y)
+    torch.testing.assert_close(task.problem.grad_f(y.detach()), slope)
+
+
 def test_jump_by_hand():
     value = study.jump().problem.value
     assert value([0.0, 0.0]) == 0

@@ -93,6 +93,9 @@ class _Distance:
     def __call__(self, y: torch.Tensor) -> torch.Tensor:
         return -((y - self.target) ** 2).sum()
 
+    def slope(self, y: torch.Tensor) -> torch.Tensor:
+        return -2 * (y - self.target)
+
 
 def _image_box(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (x - IMAGE_BOX) * (x + IMAGE_BOX)
@@ -123,7 +126,8 @@ def barycenter(images: ArrayLike, output: str = "probabilities") -> Task:
     mixture = _Mixture(torch.tensor(stack, dtype=torch.float64), output)
     with torch.no_grad():
         target = mixture.read(mixture.images[0])
-    problem = SurrogateProblem(mixture, _Distance(target), constraints=_image_box, n=len(stack))
+    distance = _Distance(target)
+    problem = SurrogateProblem(mixture, distance, distance.slope, constraints=_image_box, n=len(stack))
     return Task(problem, np.zeros(len(stack)), 1.0, (1e-5, 10.0), (1e-6, 10.0))
 
 
@@ -173,6 +177,9 @@ class _Near:
     def __call__(self, y: torch.Tensor) -> torch.Tensor:
         return -((y[: len(self.start)] - self.start) ** 2).sum()
 
+    def slope(self, y: torch.Tensor) -> torch.Tensor:
+        return torch.cat([-2 * (y[: len(self.start)] - self.start), y.new_zeros(len(y) - len(self.start))])
+
 
 class _OtherClass:
     def __init__(self, wanted: int) -> None:
@@ -207,9 +214,8 @@ def counterfactual(patient: int) -> Task:
     start = _rows()[checks.integer("patient", patient, low=0, high=len(_rows()) - 1)]
     x0 = torch.tensor(start)
     wanted = 1 - int(networks.tabular_logits(x0).argmax())
-    problem = SurrogateProblem(
-        _Patient(), _Near(x0), constraints=_OtherClass(wanted), penalty_scale=MARGIN_PENALTY, n=len(start)
-    )
+    near, other = _Near(x0), _OtherClass(wanted)
+    problem = SurrogateProblem(_Patient(), near, near.slope, other, MARGIN_PENALTY, n=len(start))
     return Task(problem, start.copy(), 1.0, (1e-5, 10.0), (1e-6, 10.0))
 
 
