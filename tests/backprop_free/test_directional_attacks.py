@@ -126,6 +126,13 @@ def test_the_network_is_called_once_for_each_step():
         assert len(calls) == most
 
 
+@pytest.mark.parametrize("method", ["fgsm", "pgd"])
+def test_inputs_that_do_not_matter_stay(method):
+    d = da.directional_attack(lambda x: x[:1] ** 2, np.array([1.0, 1.0]), np.array([1.0]), 0.3, method=method)
+    assert float(d[0]) > 0
+    assert float(d[1]) == 0
+
+
 def test_flat_networks_give_no_move_and_a_gradient_without_number_counts_as_none():
     assert not da.directional_attack(lambda x: torch.zeros(5), X, U, 0.1).any()
     d = da.directional_attack(lambda x: torch.sqrt(x), np.zeros(3), np.array([1.0, 1.0, -1.0]), 0.1)
