@@ -6,9 +6,10 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import OptimizeResult
 
-from lib.backprop_free import cbo, fzoos
+from lib.backprop_free import cbo, directional_attacks, fzoos
 from lib.constrained import sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
 from lib.online import sor_bandit
@@ -24,6 +25,7 @@ def slope(x):
 
 START = np.array([2.0, -1.0])
 MATRIX = np.diag([4.0, 3.0, 2.0]) + np.eye(3, k=1) + np.eye(3, k=-1)
+HILL = directional_attacks.SurrogateProblem(torch.tanh, lambda y: -((y - 0.5) ** 2).sum())
 MOMENTS = np.array([[1.0, 0.5, 0.2], [0.5, 2.0, 0.4], [0.2, 0.4, 3.0]])
 
 #: Name -> the call, and the arrays that it is given.
@@ -45,6 +47,9 @@ SOLVERS = {
         lambda x: fzoos.federated_minimize([bowl], x, bounds=(-3.0, 3.0), rounds=2, n_features=50, n_server=5, seed=0),
         START,
     ),
+    "maximize_hybrid": (lambda x: directional_attacks.maximize_hybrid(HILL, x, seed=0), START),
+    "maximize_cdsm": (lambda x: directional_attacks.maximize_cdsm(HILL, x, seed=0), START),
+    "maximize_attacks": (lambda x: directional_attacks.maximize_attacks(HILL, x), START),
     "AdaSketchNewton": (
         lambda x: sketched_sqp.AdaSketchNewton("rk").minimize(
             sketched_sqp.EqualityProblem(lambda z: z @ z, lambda z: [z[0] + z[1] - 1], x), seed=0
