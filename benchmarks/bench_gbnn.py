@@ -52,7 +52,7 @@ def test_piece(benchmark, part, peer):
 def test_training(benchmark, part, peer):
     benchmark.extra_info.update(slug="gbnn", work="99 units (trees: 100 rounds), 400 rows, 4 classes", peer=peer)
     method = peer or "GBNN"
-    value = rivals.GRIDS[method][1][4]
+    value = rivals.GRIDS[method][1][4] if peer else (0.25, 0.5)
     more = {} if peer else {"max_iter": 100}
     model = benchmark.pedantic(lambda: rivals.fitted(rivals.make(method, value, 0, 99, **more), part.X, part.y), rounds=2)
     assert np.mean(model.predict(part.X_test) == part.y_test) > 0.6

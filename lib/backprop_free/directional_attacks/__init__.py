@@ -7,9 +7,9 @@ Implemented: the attack operator (FGSM and PGD, both losses), the hybrid, and wh
 alone, random line searches; the covering step in three forms. Not implemented: other attacks (give a function), the authors'
 random "rotation", which is none (a uniformly distributed one is taken in its place).
 
-=================== ============================================ ============= ============
+=================== ============================================ ============= ================
 symbol              name                                         shape         equation
-=================== ============================================ ============= ============
+=================== ============================================ ============= ================
 Phi, c, z           ``phi``, ``constraints``, ``outputs``        (m,), (p,)    (1)
 f                   ``f``, ``score``                             scalar        (2)
 u                   ``direction``                                (m + p,)      (3)

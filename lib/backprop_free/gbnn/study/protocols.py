@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPClassifier
 
 from lib.backprop_free.gbnn import mean_loss, newton_step
 from lib.backprop_free.gbnn.study.pruning import kept_units, pruned_accuracies, refit_accuracies
-from lib.backprop_free.gbnn.study.rivals import GRIDS, fitted, make
+from lib.backprop_free.gbnn.study.rivals import GRIDS, SWITCHED, fitted, make
 from lib.backprop_free.gbnn.study.sets import Split, split
 from lib.experiment import time_ratio
 
@@ -32,15 +32,24 @@ def error_of(estimator: Any, X: Floats, y: npt.NDArray, regression: bool) -> flo
     return float(np.sqrt(np.mean((predicted - y) ** 2)) if regression else np.mean(predicted != y))
 
 
-def tuned(
-    method: str, part: Split, seed: int, n_units: int, regression: bool, folds: int = 2, **more: Any
-) -> tuple[float, bool, Any]:
-    """Test error with the best setting of a method's grid, trained on all rows; whether it is at an edge; the setting.
+def drawn(rng: Any, what: str, name: str, index: int, n_train: int, n_test: int = 1000) -> tuple[Split, int]:
+    """The split of a set that an experiment uses, and the seed of its models.
 
-    Best is the mean error on one half of the training rows (``folds=1``), or on each half in turn, trained on the other. The
-    first of equal ones wins; a run that diverges loses. See `at_an_edge`.
+    No split is one of those on which grids and rules were first chosen: those streams had no "rows" among their axes.
     """
-    grid, halves = GRIDS[method][1], np.array_split(np.arange(len(part.y)), 2)
+    stream = rng("rows", what, name, index)
+    return split(name, stream, n_train, n_test), seed_of(stream)
+
+
+def best_setting(
+    method: str, grid: tuple[Any, ...], part: Split, seed: int, n_units: int, regression: bool, folds: int, **more: Any
+) -> Any:
+    """The setting of a grid with the lowest mean error on held-out rows.
+
+    These are one half of the training rows (``folds=1``), or each half in turn; the other half trains. The first of equal
+    settings wins; a run that diverges loses.
+    """
+    halves = np.array_split(np.arange(len(part.y)), 2)
     pairs = [(halves[0], halves[1]), (halves[1], halves[0])][:folds]
     errors = []
     for value in grid:
@@ -48,7 +57,18 @@ def tuned(
             errors.append(fmean(_held_out(make(method, value, seed, n_units, regression, **more), part, *p) for p in pairs))
         except ValueError:  # weights that are not finite
             errors.append(math.inf)
-    best = grid[int(np.argmin(np.round(errors, 9)))]
+    return grid[int(np.argmin(np.round(errors, 9)))]
+
+
+def tuned(
+    method: str, part: Split, seed: int, n_units: int, regression: bool, folds: int = 2, **more: Any
+) -> tuple[float, bool, Any]:
+    """Test error with the best setting of a method's grid, trained on all rows; whether it is at an edge; the setting.
+
+    See `best_setting` and `at_an_edge`.
+    """
+    grid = GRIDS[method][1]
+    best = best_setting(method, grid, part, seed, n_units, regression, folds, **more)
     final = fitted(make(method, best, seed, n_units, regression, **more), part.X, part.y)
     return error_of(final, part.X_test, part.y_test, regression), at_an_edge(best, grid), best
 
@@ -58,16 +78,18 @@ def _held_out(estimator: Any, part: Split, rows: npt.NDArray, held: npt.NDArray)
     return error_of(model, part.X[held], part.y[held], not hasattr(model, "classes_"))
 
 
-def at_an_edge(chosen: Any, grid: tuple[Any, ...]) -> bool:
-    """Whether a penalty or learning rate ends its grid; ends that bound it anyway (no penalty, full steps) are no edges."""
-    values = [value[0] if isinstance(value, tuple) else value for value in (chosen, *grid)]
-    return values[0] in (min(values), max(values)) and values[0] not in (0.0, 1.0)
+def at_an_edge(chosen: tuple[Any, ...], grid: tuple[Any, ...]) -> bool:
+    """Whether a setting's penalty or learning rate ends the grid among the settings with the same other entries.
+
+    Ends that bound it anyway (no penalty, full steps) are no edges.
+    """
+    values = [value[0] for value in grid if value[1:] == chosen[1:]]
+    return chosen[0] in (min(values), max(values)) and chosen[0] not in (0.0, 1.0)
 
 
 def race(rng: Any, name: str, index: int, n_train: int, n_units: int, regression: bool = False, **more: Any) -> dict[str, Any]:
     """Every method, tuned, on one split of a set: method -> (test error, whether its setting is at an edge, setting)."""
-    stream = rng("race", name, index)
-    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    part, seed = drawn(rng, "race", name, index, n_train)
     return {method: tuned(method, part, seed, n_units, regression, **more) for method in GRIDS}
 
 
@@ -87,36 +109,48 @@ def nemenyi(n_methods: int, n_sets: int) -> float:
 
 def switch_off(
     rng: Any, name: str, index: int, n_train: int, counts: list[int], retrain: list[int], max_iter: int, effort: int
-) -> dict[str, Floats]:
-    """Test accuracy when only some of the units are used: name of the method -> one number for each count."""
-    stream = rng("switch off", name, index)
-    part, seed = split(name, stream, n_train, 2000), seed_of(stream)
+) -> tuple[dict[str, Floats], dict[str, Any]]:
+    """Test accuracy when only some of the units are used: name of the method -> one number for each count; the settings.
+
+    GBNN, with one unit a step, and Adam are tuned as whole networks over `SWITCHED`; smaller networks have Adam's setting.
+    """
+    part, seed = drawn(rng, "switch off", name, index, n_train, 2000)
     total = max(counts)
-    boosted = make("GBNN", 0.5, seed, total, units_per_step=1, max_iter=max_iter).fit(part.X, part.y)
-    staged = boosted.staged_score(part.X_test, part.y_test)
-    adam = fitted(make("Adam", 0.1, seed, total, effort=effort), part.X, part.y)
+    more: dict[str, Any] = {"effort": effort}
+    own: dict[str, dict[str, Any]] = {"GBNN": more | {"units_per_step": 1, "max_iter": max_iter}, "Adam": more}
+    best = {m: best_setting(m, SWITCHED[m], part, seed, total, False, 1, **own[m]) for m in SWITCHED}
+    models = {m: fitted(make(m, value, seed, total, **own[m]), part.X, part.y) for m, value in best.items()}
+    adam, staged = models["Adam"], models["GBNN"].staged_score(part.X_test, part.y_test)
     found = {"GBNN": np.array([staged[min(k, len(staged)) - 1] for k in counts])}
     for rule in ("first", "ranked"):
         order = kept_units(adam, part.X, rule)
         found[f"Adam, {rule}"] = pruned_accuracies(adam, part, order, counts)
     found["Adam, refit"] = refit_accuracies(adam, part, kept_units(adam, part.X, "ranked"), retrain)
-    smaller = [fitted(make("Adam", 0.1, seed, k, effort=effort), part.X, part.y) for k in retrain]
+    smaller = [fitted(make("Adam", best["Adam"], seed, k, **more), part.X, part.y) for k in retrain]
     small = [network.score(part.X_test, part.y_test) for network in smaller]
-    return found | {"Adam, retrained": np.array(small)}
+    return found | {"Adam, retrained": np.array(small)}, best
+
+
+#: Networks trained as a whole without penalty, by width: name -> method, activation.
+UNBRAKED = {
+    "Adam": ("Adam", "relu"),
+    "Adam, logistic": ("Adam", "logistic"),
+    "L-BFGS": ("L-BFGS", "logistic"),
+    "L-BFGS, relu": ("L-BFGS", "relu"),
+}
 
 
 def widths(rng: Any, name: str, index: int, n_train: int, counts: list[int], max_iter: int, effort: int) -> dict[str, Floats]:
-    """Test accuracy by number of hidden units: GBNN, in stages; Adam and L-BFGS trained anew, without a penalty."""
-    stream = rng("widths", name, index)
-    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    """Test accuracy by number of hidden units: GBNN, in stages; `UNBRAKED` networks trained anew."""
+    part, seed = drawn(rng, "widths", name, index, n_train)
     found = {}
-    for name, rate, J in (("GBNN, 0.5", 0.5, 3), ("GBNN, 0.1", 0.1, 3), ("GBNN, 0.1, J = 1", 0.1, 1)):
+    for label, rate, J in (("GBNN, 0.5", 0.5, 3), ("GBNN, 0.1", 0.1, 3), ("GBNN, 0.1, J = 1", 0.1, 1)):
         model = make("GBNN", rate, seed, max(counts), units_per_step=J, max_iter=max_iter).fit(part.X, part.y)
         staged = model.staged_score(part.X_test, part.y_test)
-        found[name] = np.array([staged[min(k // J, len(staged)) - 1] for k in counts])
-    for method in ("Adam", "L-BFGS"):
-        models = [fitted(make(method, 0.0, seed, k, effort=effort), part.X, part.y) for k in counts]
-        found[method] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
+        found[label] = np.array([staged[min(k // J, len(staged)) - 1] for k in counts])
+    for label, (method, kind) in UNBRAKED.items():
+        models = [fitted(make(method, (0.0, kind), seed, k, effort=effort), part.X, part.y) for k in counts]
+        found[label] = np.array([1 - error_of(model, part.X_test, part.y_test, False) for model in models])
     return found
 
 
@@ -127,8 +161,7 @@ def lost_at_the_widest(first: Floats, second: Floats) -> list[float]:
 
 def heads(rng: Any, index: int, n_train: int, n_units: int, max_iter: int, effort: int) -> dict[str, float]:
     """Accuracy on digits of a deep network, and of other layers on its frozen last hidden layer of 32 units."""
-    stream = rng("heads", index)
-    part, seed = split("digits", stream, n_train, 1000), seed_of(stream)
+    part, seed = drawn(rng, "heads", "digits", index, n_train)
     deep = fitted(
         MLPClassifier((64, 32), learning_rate_init=0.003, max_iter=max(1, effort // 2), random_state=seed), part.X, part.y
     )
@@ -153,8 +186,7 @@ BRAKES = ((1.0, 1.0), (1.0, 0.5), (0.1, 1.0), (0.1, 0.5))
 
 def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> Floats:
     """Test accuracy with each of `BRAKES`; then with the last and twice the iterations a piece."""
-    stream = rng("shrinkage", name, index)
-    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    part, seed = drawn(rng, "shrinkage", name, index, n_train)
     models = [make("GBNN", brakes, seed, n_units, max_iter=max_iter) for brakes in BRAKES]
     models.append(make("GBNN", BRAKES[-1], seed, n_units, max_iter=2 * max_iter))
     return np.array([fitted(model, part.X, part.y).score(part.X_test, part.y_test) for model in models])
@@ -162,9 +194,8 @@ def shrinkage(rng: Any, name: str, index: int, n_train: int, n_units: int, max_i
 
 def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **more: Any) -> dict[str, Any]:
     """Scores on the test rows: trained as it is, with the last digit of the features changed, with another seed."""
-    stream = rng("last digit", name, index)
-    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
-    moved = part.X * (1 + np.finfo(float).eps * stream.integers(-1, 2, part.X.shape))
+    part, seed = drawn(rng, "last digit", name, index, n_train)
+    moved = part.X * (1 + np.finfo(float).eps * rng("digits", name, index).integers(-1, 2, part.X.shape))
     found = {}
     for kind, X, own in (("as it is", part.X, seed), ("last digit", moved, seed), ("seed", part.X, seed + 1)):
         model = make("GBNN", 0.5, own, n_units, **more).fit(X, part.y)
@@ -172,8 +203,13 @@ def last_digit(rng: Any, name: str, index: int, n_train: int, n_units: int, **mo
     return found
 
 
-def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[dict[str, tuple[Floats, float]], list[float]]:
-    """Training losses and test accuracy with each rule of the step; how much longer the diagonal one is, step by step."""
+def newton_rules(
+    part: Split, seed: int, n_units: int, max_iter: int, names: tuple[str, ...] = ("diagonal", "exact", "line search", "none")
+) -> tuple[dict[str, tuple[Floats, float]], list[float]]:
+    """Training losses and test accuracy with each rule of the step; how much longer the diagonal one is, step by step.
+
+    The latter is empty where "exact" is not among `names`: steps are compared at the scores of its run.
+    """
     longer: list[float] = []
 
     def exact(y: Floats, F: Floats, h: Floats) -> float:
@@ -186,16 +222,15 @@ def newton_rules(part: Split, seed: int, n_units: int, max_iter: int) -> tuple[d
 
     rules: dict[str, Any] = {"diagonal": "diagonal", "exact": exact, "line search": line_search, "none": "none"}
     found = {}
-    for name, rule in rules.items():
-        model = make("GBNN", 0.2, seed, n_units, newton=rule, max_iter=max_iter).fit(part.X, part.y)
+    for name in names:
+        model = make("GBNN", 0.2, seed, n_units, newton=rules[name], max_iter=max_iter).fit(part.X, part.y)
         found[name] = model.train_losses_, float(model.score(part.X_test, part.y_test))
     return found, longer
 
 
 def full_steps(rng: Any, name: str, index: int, n_train: int, n_units: int, max_iter: int) -> dict[str, tuple[Floats, float]]:
     """Training losses and test accuracy with learning rate 1 and all rows, by Newton rule."""
-    stream = rng("full steps", name, index)
-    part, seed = split(name, stream, n_train, 1000), seed_of(stream)
+    part, seed = drawn(rng, "full steps", name, index, n_train)
     found = {}
     for rule in ("diagonal", "exact"):
         model = make("GBNN", (1.0, 1.0), seed, n_units, newton=rule, max_iter=max_iter)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from lib import checks
+from lib.backprop_free.gbnn.pieces import ACTIVATIONS
 from lib.backprop_free.gbnn.study.sets import Split
 
 Floats = npt.NDArray[np.float64]
@@ -18,7 +19,7 @@ RULES = ("first", "ranked")
 def kept_units(network: Any, X: Floats, rule: str = "ranked") -> npt.NDArray[np.int64]:
     """Units in the order in which they are kept: as they stand, or by the variance that each gives to the outputs.
 
-    ``network`` is one of scikit-learn's with one hidden layer of rectified linear units.
+    ``network`` is one of scikit-learn's with one hidden layer.
     """
     checks.choice("rule", rule, RULES)
     n_units = network.coefs_[0].shape[1]
@@ -43,7 +44,8 @@ def pruned_accuracies(network: Any, part: Split, order: npt.NDArray[np.int64], c
 
 
 def _hidden(network: Any, X: Floats) -> Floats:
-    return np.maximum(X @ network.coefs_[0] + network.intercepts_[0], 0)
+    act, _ = ACTIVATIONS[network.activation]
+    return act(X @ network.coefs_[0] + network.intercepts_[0])
 
 
 def refit_accuracies(network: Any, part: Split, order: npt.NDArray[np.int64], counts: list[int]) -> Floats:

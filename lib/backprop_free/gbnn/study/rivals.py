@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -18,23 +17,49 @@ from lib import checks
 from lib.backprop_free.gbnn import GBNNClassifier, GBNNRegressor
 from lib.backprop_free.gbnn.lbfgs import minimize_lbfgs
 from lib.backprop_free.gbnn.losses import _mean_loss, _residuals
-from lib.backprop_free.gbnn.pieces import _initial_weights, _unpack
+from lib.backprop_free.gbnn.pieces import ACTIVATIONS, _initial_weights, _unpack
 
 Floats = npt.NDArray[np.float64]
-#: Method -> what is tuned, and the eight settings that are tried; a penalty of 0 and a rate of 1 are bounds.
+_RATES, _KINDS = (0.02, 0.06, 0.25, 1.0), ((0.5, "logistic"), (1.0, "logistic"), (1.0, "relu"))
+
+
+def _settings(first: tuple[float, ...], rest: Any, second: tuple[float, ...], other: Any) -> tuple[Any, ...]:
+    """Eight values with a method's usual choice of the rest, four with the other one."""
+    return (*((value, rest) for value in first), *((value, other) for value in second))
+
+
+#: Method -> what is tuned, and the twelve settings that are tried; a penalty of 0 and a rate of 1 are bounds. Eight have the
+#: method's usual activation (trees: 20 rows a leaf), four the other one.
 GRIDS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
-    "GBNN": (("learning_rate", "subsample"), tuple((rate, share) for rate in (0.02, 0.06, 0.25, 1.0) for share in (0.5, 1.0))),
-    "Adam": (("alpha",), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)),
-    "L-BFGS": (("alpha",), (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)),
-    "SGD": (("learning_rate_init",), (0.0005, 0.001, 0.002, 0.005, 0.015, 0.04, 0.12, 0.3)),
-    "trees": (("learning_rate",), (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)),
+    "GBNN": (("learning_rate", "subsample", "activation"), tuple((rate, *kind) for kind in _KINDS for rate in _RATES)),
+    "Adam": (
+        ("alpha", "activation"),
+        _settings((0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0), "relu", (0.0, 0.3, 3.0, 30.0), "logistic"),
+    ),
+    "L-BFGS": (
+        ("alpha", "activation"),
+        _settings((0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0), "logistic", (0.0, 1.0, 10.0, 100.0), "relu"),
+    ),
+    "SGD": (
+        ("learning_rate_init", "activation"),
+        _settings((0.0005, 0.001, 0.002, 0.005, 0.015, 0.04, 0.12, 0.3), "relu", (0.005, 0.03, 0.15, 0.6), "logistic"),
+    ),
+    "trees": (
+        ("learning_rate", "min_samples_leaf"),
+        _settings((0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0), 20, (0.01, 0.04, 0.15, 1.0), 5),
+    ),
+}
+#: The eight settings of each method where units are switched off; the learning rates are those of the paper's grid.
+SWITCHED: dict[str, tuple[Any, ...]] = {
+    "GBNN": tuple((rate, 0.5, kind) for kind in ("logistic", "relu") for rate in (0.1, 0.25, 0.5, 1.0)),
+    "Adam": tuple((alpha, kind) for kind in ("relu", "logistic") for alpha in (0.0, 0.3, 3.0, 30.0)),
 }
 
 
 class WideNetwork(BaseEstimator):
-    """A network with one hidden layer of logistic units, all trained together by L-BFGS on the loss itself.
+    """A network with one hidden layer, all of it trained together by L-BFGS on the loss itself.
 
-    As scikit-learn's ``MLPClassifier(solver="lbfgs", activation="logistic")``, but with numbers rounded to a fixed grid before
+    As scikit-learn's ``MLPClassifier(solver="lbfgs")``, but with numbers rounded to a fixed grid before
     each matrix product. Products and sums are then exact, in whatever order a linear-algebra library takes them, and results
     the same on every CPU.
 
@@ -50,6 +75,8 @@ class WideNetwork(BaseEstimator):
         Of the initial weights.
     regression : bool
         Whether y is a number and not a label.
+    activation : {"logistic", "relu"}
+        Of the hidden units.
 
     Attributes
     ----------
@@ -70,13 +97,20 @@ class WideNetwork(BaseEstimator):
     """
 
     def __init__(
-        self, n_units: int = 100, alpha: float = 1e-4, max_iter: int = 200, random_state: Any = None, regression: bool = False
+        self,
+        n_units: int = 100,
+        alpha: float = 1e-4,
+        max_iter: int = 200,
+        random_state: Any = None,
+        regression: bool = False,
+        activation: str = "logistic",
     ) -> None:
         self.n_units = n_units
         self.alpha = alpha
         self.max_iter = max_iter
         self.random_state = random_state
         self.regression = regression
+        self.activation = activation
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> WideNetwork:
         """Train on X, shape (n, d), and y, shape (n,); returns self."""
@@ -84,6 +118,7 @@ class WideNetwork(BaseEstimator):
         alpha = checks.number("alpha", self.alpha, low=0)
         max_iter = checks.integer("max_iter", self.max_iter, low=1)
         regression = checks.boolean("regression", self.regression)
+        activation = checks.choice("activation", self.activation, ("logistic", "relu"))
         rng = checks.generator("random_state", self.random_state)
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=regression)
         data = np.asarray(X)
@@ -93,8 +128,8 @@ class WideNetwork(BaseEstimator):
             raise ValueError("X must be below 1024 in size; standardize it")
         data = _on_grid(data, 10)
         theta, _ = minimize_lbfgs(
-            lambda theta: _wide_objective(theta, data, target, sizes, alpha, loss),
-            _initial_weights(sizes, "logistic", rng),
+            lambda theta: _wide_objective(theta, data, target, sizes, alpha, loss, activation),
+            _initial_weights(sizes, activation, rng),
             max_iter,
             0.0,
         )
@@ -117,7 +152,8 @@ class WideNetwork(BaseEstimator):
         """Labels or values, shape (n,)."""
         check_is_fitted(self)
         W, c, A, b = self.weights_
-        F = expit(np.asarray(validate_data(self, X, dtype=np.float64, reset=False)) @ W + c) @ A + b
+        act, _ = ACTIVATIONS[self.activation]
+        F = act(np.asarray(validate_data(self, X, dtype=np.float64, reset=False)) @ W + c) @ A + b
         if self.regression:
             return self.center_ + self.spread_ * F[:, 0]
         return self.classes_[(F[:, 0] > 0).astype(int) if F.shape[1] == 1 else F.argmax(axis=1)]
@@ -129,18 +165,19 @@ def _on_grid(a: Floats, bits: int) -> Floats:
 
 
 def _wide_objective(
-    theta: Floats, X: Floats, y: Floats, sizes: tuple[int, int, int], alpha: float, loss: str
+    theta: Floats, X: Floats, y: Floats, sizes: tuple[int, int, int], alpha: float, loss: str, activation: str
 ) -> tuple[float, Floats]:
-    """Mean loss plus penalty, and its gradient; every product is exact as long as weights stay below 2^6."""
+    """Mean loss plus penalty, and its gradient; products are exact while weights stay below 2^6, rectified units below 2^8."""
     theta = _on_grid(theta, 18)
     W, c, A, b = _unpack(theta, sizes)
     n = len(X)
-    H = _on_grid(expit(X @ W + c), 18)
+    act, slope = ACTIVATIONS[activation]
+    H = _on_grid(act(X @ W + c), 18 if activation == "logistic" else 12)
     F = (H @ A + b).reshape(y.shape)
     weights = theta[: W.size + A.size]
     value = _mean_loss(y, F, loss) + 0.5 * alpha / n * np.add.reduce(weights * weights)
     error = _on_grid(-_residuals(y, F, loss).reshape(n, -1), 20)
-    back = _on_grid((error @ A.T) * H * (1 - H), 20)
+    back = _on_grid((error @ A.T) * slope(H), 20)
     parts = (X.T @ back).ravel(), (H.T @ error).ravel(), np.add.reduce(back, axis=0), np.add.reduce(error, axis=0)
     gradient = np.concatenate(parts) / n
     gradient[: weights.size] += alpha / n * weights
@@ -148,30 +185,30 @@ def _wide_objective(
 
 
 def make(method: str, value: Any, seed: int, n_units: int, regression: bool = False, effort: int = 200, **more: Any) -> Any:
-    """A fresh estimator of a method, with what is tuned at a value: a number, or for GBNN a pair (learning rate, subsample).
+    """A fresh estimator of a method, with what is tuned at a value: a setting as in `GRIDS`, or a number, its first entry.
 
     `effort` is the number of epochs of Adam and SGD, of iterations of L-BFGS, and twice that of the trees' rounds; `more` goes
     to GBNN alone, which has 3 units a step by default.
     """
     names, _ = GRIDS[checks.choice("method", method, GRIDS)]
+    chosen = dict(zip(names, value if isinstance(value, tuple) else (value,), strict=False))
     if method == "GBNN":
         made = GBNNRegressor if regression else GBNNClassifier
-        values = value if isinstance(value, tuple) else (value,)
-        settings = {"units_per_step": 3} | dict(zip(names, values, strict=False)) | more
-        return made(n_units, **settings, random_state=seed)
+        return made(n_units, **({"units_per_step": 3} | chosen | more), random_state=seed)
     if method == "L-BFGS":
-        return WideNetwork(n_units, alpha=value, max_iter=effort, random_state=seed, regression=regression)
+        return WideNetwork(n_units, **chosen, max_iter=effort, random_state=seed, regression=regression)
     if method == "trees":
         boosted = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        return boosted(learning_rate=value, max_iter=max(1, effort // 2), early_stopping=False, random_state=seed)
+        return boosted(**chosen, max_iter=max(1, effort // 2), early_stopping=False, random_state=seed)
     made_mlp = MLPRegressor if regression else MLPClassifier
     settings = {"solver": method.lower(), "learning_rate_init": 0.01, "hidden_layer_sizes": (n_units,), "max_iter": effort}
-    return made_mlp(**(settings | {names[0]: value}), random_state=seed)
+    return made_mlp(**(settings | chosen), random_state=seed)
 
 
 def told(value: Any) -> str:
-    """A setting as a table shows it: numbers parted by a slash."""
-    return "/".join(f"{number:g}" for number in np.atleast_1d(value))
+    """A setting as a table shows it: entries parted by slashes, logistic units as "log"."""
+    entries = value if isinstance(value, tuple) else (value,)
+    return "/".join(entry.replace("logistic", "log") if isinstance(entry, str) else f"{entry:g}" for entry in entries)
 
 
 def fitted(estimator: Any, X: Floats, y: npt.NDArray) -> Any:
