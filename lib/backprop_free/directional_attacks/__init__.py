@@ -18,7 +18,7 @@ r_a, r_d            ``r_atk``, ``r_dsm``                         scalars       (
 s                   ``searches``                                 scalar        (9)
 H, R                ``householder``, ``random_rotation``         (n, n)        (10) - (12)
 t                   `covering_move`                              (n,)          (13), (14)
-=================== ============= ============
+=================== ============================================ ============= ================
 """
 
 from lib.backprop_free.directional_attacks.attack import attack_success_map, directional_attack
