@@ -50,6 +50,7 @@ SOLVERS = {
     "maximize_hybrid": (lambda x: directional_attacks.maximize_hybrid(HILL, x, seed=0), START),
     "maximize_cdsm": (lambda x: directional_attacks.maximize_cdsm(HILL, x, seed=0), START),
     "maximize_attacks": (lambda x: directional_attacks.maximize_attacks(HILL, x), START),
+    "maximize_random_line_search": (lambda x: directional_attacks.maximize_random_line_search(HILL, x, seed=0), START),
     "AdaSketchNewton": (
         lambda x: sketched_sqp.AdaSketchNewton("rk").minimize(
             sketched_sqp.EqualityProblem(lambda z: z @ z, lambda z: [z[0] + z[1] - 1], x), seed=0
