@@ -225,9 +225,12 @@ class ConvexOMD(OnlineLearner):
         assert self.G is not None
         return np.asarray(self.scale * _step_size(self.domain.diameter, self.G, self.delta, variation))
 
+    def _reference(self) -> Array | float:
+        """What a gradient is compared with in V: the guess."""
+        return self._last if self.optimistic else 0.0
+
     def _learn(self, g: Array) -> None:
-        guess = self._last if self.optimistic else 0.0
-        variation = self.variation_ + np.sum((g - guess) ** 2, axis=-1)  # (3): V
+        variation = self.variation_ + np.sum((g - self._reference()) ** 2, axis=-1)  # (3): V
         eta = self._step(variation)
         xhat, x = _round(self.domain, self.xhat_, g, self.eta_[..., None], eta[..., None])
         self.xhat_, self.x_ = xhat, x if self.optimistic else xhat.copy()

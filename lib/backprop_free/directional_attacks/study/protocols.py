@@ -254,7 +254,8 @@ def traces(runs: Mapping[str, Sequence[Run]], most: int) -> dict[str, Array]:
     (1, 20)
     """
     most = checks.integer("most", most, low=1)
-    return {name: np.array([[run.at(k) for k in range(1, most + 1)] for run in group]) for name, group in runs.items()}
+    at = np.arange(most)
+    return {name: np.array([run.best[np.minimum(at, len(run.best) - 1)] for run in group]) for name, group in runs.items()}
 
 
 def zero_attack(phi: Callable[..., Any], x: Any, u: Any, radius: float) -> Any:

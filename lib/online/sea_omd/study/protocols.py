@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
 from lib.online.sea_omd import Ball, ConvexOMD, DynamicEnsemble, OnlineLearner, Play, play
-from lib.online.sea_omd.domains import Domain
-from lib.online.sea_omd.learners import _step_size
 from lib.online.sea_omd.study.rivals import OFTRL, OGD, AdaGradNorm, Ader, CoinBetting
 from lib.online.sea_omd.study.streams import Stream
 
@@ -182,46 +180,3 @@ def against_any(domain: Ball, out: Play) -> Array:
         raise TypeError("domain must be a Ball and out what play returned")
     own = np.sum(out.gradients * (out.decisions - domain.start), axis=(0, -1))
     return own + domain.radius * np.linalg.norm(out.gradients.sum(axis=0), axis=-1)
-
-
-class Ablated(OnlineLearner):
-    """Optimistic OMD in its two parts: the guess, and the steps from differences of gradients.
-
-    Parameters
-    ----------
-    domain : Domain
-    G : float
-        Bound of the gradients, positive; no damping beside it.
-    guess : bool
-        Whether the last gradient is the guess for the next.
-    differences : bool
-        Whether V sums ``||g_s - g_{s-1}||^2``, or else ``||g_s||^2``.
-    shape : tuple of int
-        Batch of runs; may be empty.
-
-    Examples
-    --------
-    >>> from lib.online.sea_omd import Ball
-    >>> from lib.online.sea_omd.study import Ablated
-    >>> learner = Ablated(Ball(2), G=1.0, guess=False, differences=True)
-    >>> x = learner.predict(); learner.update([0.5, 0.0])
-    >>> float(learner.predict()[0])
-    -0.5
-    """
-
-    def __init__(self, domain: Domain, G: float, guess: bool, differences: bool, *, shape: tuple[int, ...] = ()) -> None:
-        super().__init__(domain, checks.positive("G", G), shape)
-        self.guess = checks.boolean("guess", guess)
-        self.differences = checks.boolean("differences", differences)
-        self.variation_: Array = np.zeros(self.shape)
-        self._last, self._hat = np.zeros_like(self.x_), self.x_.copy()
-
-    def _step(self) -> Array:
-        assert self.G is not None
-        return np.asarray(_step_size(self.domain.diameter, self.G, 0.0, self.variation_))[..., None]
-
-    def _learn(self, g: Array) -> None:
-        self._hat = self.domain._project(self._hat - self._step() * g)
-        self.variation_ = self.variation_ + np.sum((g - self._last * self.differences) ** 2, axis=-1)
-        self._last = g
-        self.x_ = self.domain._project(self._hat - self._step() * g) if self.guess else self._hat.copy()

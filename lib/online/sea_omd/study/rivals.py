@@ -1,4 +1,4 @@
-"""Rivals, all with the protocol of the paper's learners: predict, then update."""
+"""Rivals and the ablation, all with the protocol of the paper's learners: predict, then update."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd import Ball, ExpConcaveOMD, OnlineLearner, step_pool, weights
-from lib.online.sea_omd.domains import Domain
+from lib.online.sea_omd import Ball, ConvexOMD, Domain, ExpConcaveOMD, OnlineLearner, step_pool, weights
 
 Array = NDArray[np.float64]
 
@@ -155,8 +154,7 @@ class ONS(ExpConcaveOMD):
 
     def _learn(self, g: Array) -> None:
         self.H_ = self.H_ + g[..., :, None] * g[..., None, :]
-        step = np.linalg.solve(self.H_, g[..., None])[..., 0] / self.beta[..., None]
-        self.x_ = self.domain._project_norm(self.x_ - step, self.H_)
+        self.x_ = self._newton(self.x_, g / self.beta[..., None], self.H_)
 
 
 class CoinBetting(OnlineLearner):
@@ -238,3 +236,36 @@ class Ader(OnlineLearner):
         self._losses = self._losses + np.einsum("...d,...nd->...n", g, self.experts_)
         self.experts_ = self.domain._project(self.experts_ - self.steps[:, None] * g[..., None, :])
         self.x_ = np.einsum("...n,...nd->...d", weights(self._losses, self.rate), self.experts_)
+
+
+class Ablated(ConvexOMD):
+    """Optimistic OMD in its two parts: the guess, and the steps from differences of gradients.
+
+    Parameters
+    ----------
+    domain : Domain
+    G : float
+        Bound of the gradients, positive; no damping beside it.
+    guess : bool
+        Whether the last gradient is the guess for the next.
+    differences : bool
+        Whether V sums ``||g_s - g_{s-1}||^2``, or else ``||g_s||^2``.
+    shape : tuple of int
+        Batch of runs; may be empty.
+
+    Examples
+    --------
+    >>> from lib.online.sea_omd import Ball
+    >>> from lib.online.sea_omd.study import Ablated
+    >>> learner = Ablated(Ball(2), G=1.0, guess=False, differences=True)
+    >>> x = learner.predict(); learner.update([0.5, 0.0])
+    >>> float(learner.predict()[0])
+    -0.5
+    """
+
+    def __init__(self, domain: Domain, G: float, guess: bool, differences: bool, *, shape: tuple[int, ...] = ()) -> None:
+        self.differences = checks.boolean("differences", differences)
+        super().__init__(domain, G, L=0.0, optimistic=checks.boolean("guess", guess), shape=shape)
+
+    def _reference(self) -> Array | float:
+        return self._last if self.differences else 0.0
