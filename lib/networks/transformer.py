@@ -136,8 +136,9 @@ class Transformer(nn.Module):
         new = torch.ones_like(tokens, dtype=torch.bool) if attended is None else attended
         if new.shape != tokens.shape or new.dtype != torch.bool:
             raise ValueError(f"attended must hold booleans, shape {tuple(tokens.shape)}, got {checks.shown(attended)}")
-        before = cache.length if cache is not None else 0
-        whole = new if not before else torch.cat([cache.attended, new], 1)
+        before, whole = 0, new
+        if cache is not None and cache.attended is not None:
+            before, whole = cache.length, torch.cat([cache.attended, new], 1)
         places = (whole.cumsum(1) - 1).clamp(min=0)[:, before:]
         if int(places.max()) >= self.context:
             raise ValueError(f"tokens must be at most context = {self.context} in a text, got {int(places.max()) + 1}")
