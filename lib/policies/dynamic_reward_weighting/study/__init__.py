@@ -1,0 +1,49 @@
+"""What only the chapter's experiments use: the small language, the base policies, rivals, races, a toy front."""
+
+from lib.policies.dynamic_reward_weighting.study.language import (
+    RECIPES,
+    ArithmeticTask,
+    decode,
+    demonstrations,
+    encode,
+    new_policy,
+    verify,
+)
+from lib.policies.dynamic_reward_weighting.study.protocols import (
+    METHODS,
+    REFERENCE,
+    Plan,
+    run,
+    settling_step,
+    steps_to,
+    volume,
+    volumes,
+    weighting_of,
+)
+from lib.policies.dynamic_reward_weighting.study.rivals import MinNorm, min_norm_weights
+from lib.policies.dynamic_reward_weighting.study.toy import ascend, bent_front
+from lib.policies.dynamic_reward_weighting.study.weights import load_base
+
+__all__ = [
+    "METHODS",
+    "RECIPES",
+    "REFERENCE",
+    "ArithmeticTask",
+    "MinNorm",
+    "Plan",
+    "ascend",
+    "bent_front",
+    "decode",
+    "demonstrations",
+    "encode",
+    "load_base",
+    "min_norm_weights",
+    "new_policy",
+    "run",
+    "settling_step",
+    "steps_to",
+    "verify",
+    "volume",
+    "volumes",
+    "weighting_of",
+]
