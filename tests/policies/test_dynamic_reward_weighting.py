@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 import scipy.optimize as so
-import torch
 
-from lib.networks import advantages
 from lib.policies import dynamic_reward_weighting as drw
 from lib.policies.dynamic_reward_weighting import study
-from lib.policies.dynamic_reward_weighting.training import clipped_rows, loss_of
 
 UP2, UP3, MIXED = [True, True], [True, True, True], [True, False, True]
 TASK = study.ArithmeticTask(max_new=6)

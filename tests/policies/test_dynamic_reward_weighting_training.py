@@ -16,8 +16,8 @@ from lib import papers
 from lib.networks import advantages
 from lib.policies import dynamic_reward_weighting as drw
 from lib.policies.dynamic_reward_weighting import language_models, study
-from lib.policies.dynamic_reward_weighting.training import clipped_rows, loss_of
 from lib.policies.dynamic_reward_weighting.study import weights
+from lib.policies.dynamic_reward_weighting.training import clipped_rows, loss_of
 
 EQUAL = study.protocols.EQUAL
 UP3 = (True, False, True)
@@ -207,7 +207,9 @@ def test_polynomial_decay_and_minibatches():
     assert run.optimizer.state[run.parameters[0]]["step"] == 15
 
 
-@pytest.mark.parametrize("weighting", [drw.GradientInfluence(EQUAL, mu=0.01), drw.HypervolumeGuided(EQUAL, UP3)], ids=["g", "h"])
+@pytest.mark.parametrize(
+    "weighting", [drw.GradientInfluence(EQUAL, mu=0.01), drw.HypervolumeGuided(EQUAL, UP3)], ids=["g", "h"]
+)
 def test_pickled_in_the_middle_it_goes_on_alike(weighting):
     run = trainer(weighting, estimator="rloo")
     run.step()
@@ -224,7 +226,9 @@ def test_pickled_in_the_middle_it_goes_on_alike(weighting):
 def test_train_leaves_its_arguments_and_repeats_bit_for_bit():
     policy, weighting = study.new_policy(width=16, max_new=6), drw.GradientInfluence(EQUAL, mu=0.01)
     before = flat(policy).copy()
-    runs = [drw.train(policy, Easy(max_new=6), weighting, config(), steps=3, test_every=2, test_prompts=4, seed=1) for _ in "ab"]
+    runs = [
+        drw.train(policy, Easy(max_new=6), weighting, config(), steps=3, test_every=2, test_prompts=4, seed=1) for _ in "ab"
+    ]
     assert np.array_equal(flat(policy), before)
     assert not weighting.influences
     assert runs[0].tested == [0, 2, 3]
@@ -241,13 +245,20 @@ def test_a_callback_ends_a_run():
 
     for callback in (stop, lambda run: run.steps >= 1):
         history = drw.train(
-            study.new_policy(width=16, max_new=6), Easy(max_new=6), drw.FixedWeights(EQUAL), config(), steps=9, callback=callback
+            study.new_policy(width=16, max_new=6),
+            Easy(max_new=6),
+            drw.FixedWeights(EQUAL),
+            config(),
+            steps=9,
+            callback=callback,
         )
         assert history.tested == [0, 1]
 
 
 def test_float32_policies_train():
-    run = drw.Trainer(study.new_policy(width=16, max_new=6).float(), Easy(max_new=6), drw.GradientInfluence(EQUAL, mu=0.1), config())
+    run = drw.Trainer(
+        study.new_policy(width=16, max_new=6).float(), Easy(max_new=6), drw.GradientInfluence(EQUAL, mu=0.1), config()
+    )
     run.step()
     assert np.isfinite(flat(run.policy)).all()
 

@@ -89,7 +89,8 @@ def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     old = simplex("weights", weights)
     given = checks.array("influences", influences, shape=(len(old),))
     exponents = checks.number("rate", rate, low=0) * given  # (8)
-    grown = old * np.exp(exponents - exponents[old > 0].max())
+    exponents = np.where(old > 0, exponents - exponents[old > 0].max(), 0.0)
+    grown = old * np.exp(exponents)
     return grown / grown.sum()
 
 

@@ -1,6 +1,7 @@
 """A small language in which sums are worked out, with an exact verifier: three objectives that pull in different directions.
 
-A prompt is "3+4+5="; a good answer "first 3 + 4 = 7 ; then 7 + 5 = 12 ; [ 12 ]" and the end. Fillers ("well", "hmm") say nothing.
+A prompt is "3+4+5="; a good answer "first 7 ; then 12 ; [ 12 ]" and the end: the sum of the first two digits,
+that of all, the box. Fillers ("well", "hmm") say nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SPLITS = {"train": (0, 600), "validation": (600, 800), "test": (800, 1000)}
 #: Longest prompt: three digits, two signs, "=".
 PROMPT = 6
 #: Longest answer, in tokens.
-MOST = 24
+MOST = 18
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Recipe:
     slips: float
 
 
-#: V: long-winded, most answers are cut off. C: short answers are at odds with clear ones.
-RECIPES = {"V": Recipe(12, 0.9, 0.95, 0.95, 0.12), "C": Recipe(7, 0.7, 0.85, 0.8, 0.12)}
+#: V: long-winded, most answers are cut off. C: clear answers are rare, and short ones are at odds with them.
+RECIPES = {"V": Recipe(15, 0.9, 0.95, 0.95, 0.12), "C": Recipe(4, 0.6, 0.2, 0.9, 0.12)}
 
 
 def _order() -> np.ndarray:
@@ -111,9 +112,9 @@ def verify(tokens: Any, mask: Any, sums: Any) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> from lib.policies.dynamic_reward_weighting import study
-    >>> answer = study.encode("first 3 + 4 = 7 ; then 7 + 5 = 1 2 ; [ 1 2 ] <end>")
+    >>> answer = study.encode("first 7 ; then 1 2 ; [ 1 2 ] <end>")
     >>> study.verify([answer], np.ones((1, len(answer)), dtype=bool), [12]).tolist()
-    [[1.0, 20.0, 1.0]]
+    [[1.0, 12.0, 1.0]]
     """
     sums = checks.array("sums", sums, ndim=1)
     given = checks.array("tokens", tokens, shape=(len(sums), None), low=0, high=len(WORDS) - 1).astype(int)
@@ -192,7 +193,7 @@ def demonstrations(base: str, n: int, seed: Any, max_new: int = MOST) -> tuple[l
     Parameters
     ----------
     base : {"V", "C"}
-        V: up to 12 fillers, 90 % with steps, of these 95 % with ordinals, 95 % with a box; C: up to 7, 70 %, 85 %, 80 %. In both
+        V: up to 15 fillers, 90 % with steps, of these 95 % with ordinals, 95 % with a box; C: up to 4, 60 %, 20 %, 90 %. In both
         12 % of the answers slip in a sum.
     n : int
     seed : int or Generator
@@ -218,7 +219,7 @@ def _answer(given: list[int], recipe: Recipe, rng: np.random.Generator) -> list[
     whole = max(half + c + slip * (not early), 0)
     lead, join = ("first", "then") if rng.random() < recipe.ordinals else ("", "")
     steps = rng.random() < recipe.steps
-    work = f"{lead} {a} + {b} = {half} ; {join} {half} + {c} = {whole} ;" if steps else ""
+    work = f"{lead} {half} ; {join} {whole} ;" if steps else ""
     box = f"[ {whole} ]" if rng.random() < recipe.boxes else f"{whole}"
     filler = rng.choice(FILLERS, size=rng.integers(recipe.fillers + 1)).tolist()
     return [*filler, *encode(f"{work} {box}"), END]

@@ -1,6 +1,6 @@
 """The run that makes the two base policies: next-token training on demonstrations of both recipes.
 
-    python -m lib.policies.dynamic_reward_weighting.study.make_weights --steps 1300 --seed 1
+    python -m lib.policies.dynamic_reward_weighting.study.make_weights --steps 1000 --seed 1
 
 In single precision: another CPU gives other last digits, and so another file. It prints the SHA-256 that
 `lib.policies.dynamic_reward_weighting.study.weights.WEIGHTS_SHA256` has to hold.
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     module = "lib.policies.dynamic_reward_weighting.study.make_weights"
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results") / NAME)
     options = parser.parse_args(argv)

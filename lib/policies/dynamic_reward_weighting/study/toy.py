@@ -30,7 +30,9 @@ def bent_front(x: Any) -> np.ndarray:
     return np.stack([x, (1 - np.sqrt(x)) ** 2], 1)
 
 
-def ascend(rule: str, start: float, weights: Any = (0.5, 0.5), rate: float = 0.5, steps: int = 400, mu: float = 1.0) -> np.ndarray:
+def ascend(
+    rule: str, start: float, weights: Any = (0.5, 0.5), rate: float = 0.5, steps: int = 400, mu: float = 1.0
+) -> np.ndarray:
     """Gradient ascent along the bent front in theta, x = 1 / (1 + exp(-theta)): the objectives after each step.
 
     Parameters
