@@ -284,7 +284,7 @@ def test_float32_policies_train():
     ],
 )
 def test_bad_settings_are_refused(call):
-    with pytest.raises(ValueError, match="must|missing"):
+    with pytest.raises(ValueError, match=r"must|missing"):
         call()
 
 

@@ -1,12 +1,12 @@
-"""Learning to Optimize Multi-Objective Alignment Through Dynamic Reward Weighting (Lu, Wang, Li, Liu, Yu, Yin, Shi, Zhang, Jiang;
-TACL 14, 2026, arXiv:2509.11452).
+"""Learning to Optimize Multi-Objective Alignment Through Dynamic Reward Weighting (Lu, Wang, Li, Liu, Yu, Yin, Shi, Zhang,
+Jiang; TACL 14, 2026, arXiv:2509.11452).
 
 Reinforcement learning of a language policy from several rewards, whose weights change during the run: scaled by how much the
 last checkpoint enlarged the hypervolume, or moved toward rewards whose gradients agree with the sum of all.
 
-Implemented: both weightings, fixed weights, the three rewards of the paper, GRPO, Dr. GRPO, RLOO and REINFORCE++ for the policies
-of `lib.networks`; for language models on a GPU fixed and hypervolume-guided weights in TRL (`language_models`; TRL is imported
-when it is used). Not implemented: weights that follow gradients in TRL, accumulation of influences over several steps.
+Implemented: both weightings, fixed weights, the three rewards of the paper, GRPO, Dr. GRPO, RLOO and REINFORCE++ for the
+policies of `lib.networks`; for language models on a GPU fixed and hypervolume-guided weights in TRL (`language_models`, which
+imports TRL when it is used). Not implemented: weights that follow gradients in TRL, accumulation of influences over steps.
 
 ============== ======================================================== ========= ========
 symbol         name                                                     shape     equation

@@ -111,7 +111,5 @@ def directions(maximize: Any, n: int | None = None) -> np.ndarray:
     """Which objectives shall be large, as an array of booleans, shape (K,)."""
     given = np.asarray(maximize)
     if given.dtype != bool or given.ndim != 1 or not given.size or (n is not None and len(given) != n):
-        wanted = "one" if n is None else f"{n}"
-        raise ValueError(f"maximize must hold {wanted} or more of True and False, got {checks.shown(maximize)}"
-                         if n is None else f"maximize must hold {n} of True and False, got {checks.shown(maximize)}")  # fmt: skip
+        raise ValueError(f"maximize must hold {n or 'at least one'} of True and False, got {checks.shown(maximize)}")
     return given.copy()

@@ -11,9 +11,13 @@ from lib.policies.dynamic_reward_weighting.study.language import (
 )
 from lib.policies.dynamic_reward_weighting.study.protocols import (
     METHODS,
+    RACES,
     REFERENCE,
     Plan,
+    linearity_gap,
+    race,
     run,
+    scale_effect,
     settling_step,
     steps_to,
     volume,
@@ -26,6 +30,7 @@ from lib.policies.dynamic_reward_weighting.study.weights import load_base
 
 __all__ = [
     "METHODS",
+    "RACES",
     "RECIPES",
     "REFERENCE",
     "ArithmeticTask",
@@ -36,10 +41,13 @@ __all__ = [
     "decode",
     "demonstrations",
     "encode",
+    "linearity_gap",
     "load_base",
     "min_norm_weights",
     "new_policy",
+    "race",
     "run",
+    "scale_effect",
     "settling_step",
     "steps_to",
     "verify",

@@ -193,8 +193,8 @@ def demonstrations(base: str, n: int, seed: Any, max_new: int = MOST) -> tuple[l
     Parameters
     ----------
     base : {"V", "C"}
-        V: up to 15 fillers, 90 % with steps, of these 95 % with ordinals, 95 % with a box; C: up to 4, 60 %, 20 %, 90 %. In both
-        12 % of the answers slip in a sum.
+        V: up to 15 fillers, 90 % with steps, of these 95 % with ordinals, 95 % with a box; C: up to 4, 60 %, 20 %,
+        90 %. In both 12 % of the answers slip in a sum.
     n : int
     seed : int or Generator
     max_new : int

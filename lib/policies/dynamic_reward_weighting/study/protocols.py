@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from lib import checks
 from lib.networks import ESTIMATORS, Transformer
 from lib.policies.dynamic_reward_weighting.pareto import hypervolume
+from lib.policies.dynamic_reward_weighting.rewards import RunningRewards
 from lib.policies.dynamic_reward_weighting.study.language import MOST, ArithmeticTask
 from lib.policies.dynamic_reward_weighting.study.rivals import MinNorm
-from lib.policies.dynamic_reward_weighting.training import History, RLConfig, train
+from lib.policies.dynamic_reward_weighting.study.weights import load_base
+from lib.policies.dynamic_reward_weighting.training import History, RLConfig, Trainer, train
 from lib.policies.dynamic_reward_weighting.weighting import (
+    PLACES,
     PREFERENCES,
     FixedWeights,
     GradientInfluence,
@@ -34,6 +39,17 @@ METHODS = {
     "normalized": "each reward normalized",
     "min norm": "shortest gradient",
 }
+#: Race -> base policy, estimator, method, and what differs from the plan (as factors of its settings).
+RACES: dict[str, tuple[str, str, str, dict[str, float]]] = {
+    **{method: ("V", "grpo", method, {}) for method in METHODS if method != "guided"},
+    "gradient slow": ("V", "grpo", "gradient", {"factor": 1 / 3}),
+    "gradient fast": ("V", "grpo", "gradient", {"factor": 10 / 3}),
+    "rate half": ("V", "grpo", "balanced", {"lr": 0.5}),
+    "rate double": ("V", "grpo", "balanced", {"lr": 2.0}),
+    **{f"rloo {method}": ("V", "rloo", method, {}) for method in ("balanced", "gradient", "guided")},
+    **{f"reinforce {method}": ("V", "reinforce_pp", method, {}) for method in ("balanced", "gradient")},
+    **{f"C {method}": ("C", "grpo", method, {}) for method in ("balanced", "gradient")},
+}
 #: Reference of the hypervolume: nothing right, one token too long, nothing clear; and units in which it is at most 1.
 REFERENCE = np.array([0.0, MOST + 1.0, 0.0])
 UNITS = np.array([1.0, MOST + 1.0, 1.0])
@@ -46,21 +62,20 @@ class Plan:
     steps: int = 40
     prompts: int = 8
     group: int = 8
-    lr: float = 1e-3
-    factor: float = 0.02
+    lr: float = 2e-4
+    factor: float = 0.06
     test_every: int = 5
     test_prompts: int = 100
     validation: int = 100
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def config(self, estimator: str) -> RLConfig:
         """Settings of the reinforcement learning: one update a step, no clipping of ratios."""
         checks.choice("estimator", estimator, ESTIMATORS)
-        own = {"prompts": self.prompts, "group": self.group, "minibatch": self.prompts, "lr": self.lr}
-        return RLConfig(**own, ratio=np.inf, estimator=estimator, validation=self.validation, **self.extra)
+        own: dict[str, Any] = {"prompts": self.prompts, "group": self.group, "minibatch": self.prompts, "lr": self.lr}
+        return RLConfig(**own, ratio=np.inf, estimator=estimator, validation=self.validation)
 
 
-def weighting_of(method: str, lr: float = 1e-3, factor: float = 0.02) -> RewardWeighting:
+def weighting_of(method: str, lr: float = 2e-4, factor: float = 0.06) -> RewardWeighting:
     """The weighting of a method of `METHODS`; weights that follow gradients take mu = lr / factor.
 
     Parameters
@@ -104,6 +119,76 @@ def run(policy: Transformer, method: str, plan: Plan, estimator: str = "grpo", s
     begin = time.process_time()
     history = train(policy, ArithmeticTask(), weighting, config, steps=plan.steps, seed=seed, **tests)
     return history, time.process_time() - begin
+
+
+def race(name: str, plan: Plan, seed: Any = 0) -> tuple[History, float]:
+    """A race of `RACES`; its history and CPU seconds. Races that share a seed share prompts and random numbers.
+
+    Parameters
+    ----------
+    name : str
+    plan : Plan
+    seed : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.dynamic_reward_weighting import study
+    >>> study.race("C gradient", study.Plan(steps=1, prompts=2, group=2, test_prompts=4), seed=0)[0].tested
+    [0, 1]
+    """
+    base, estimator, method, factors = RACES[checks.choice("name", name, RACES)]
+    own = replace(plan, **{key: getattr(plan, key) * factor for key, factor in factors.items()})
+    return run(load_base(base)[0], method, own, estimator, seed)
+
+
+def scale_effect(
+    policy: Transformer, estimator: str, plan: Plan, where: str = "reward", scale: float = 2.0, seed: int = 0
+) -> float:
+    """By how much an update changes if rewards (or advantages) are scaled: after a step without scale, on the same batch.
+
+    The length of the difference of both updates over that of the update without scale.
+
+    Examples
+    --------
+    >>> from lib.policies.dynamic_reward_weighting import study
+    >>> study.scale_effect(study.new_policy(width=16), "rloo", study.Plan(prompts=2, group=2), scale=1.0)
+    0.0
+    """
+    moved = []
+    for factor in (1.0, checks.positive("scale", scale)):
+        weighting = FixedWeights(EQUAL)
+        weighting.where = checks.choice("where", where, PLACES)
+        trainer = Trainer(copy.deepcopy(policy), ArithmeticTask(), weighting, plan.config(estimator), seed)
+        trainer.step()
+        before = _flat(trainer.policy)
+        weighting.scale = factor
+        trainer.step()
+        moved.append(_flat(trainer.policy) - before)
+    return float(np.linalg.norm(moved[1] - moved[0]) / np.linalg.norm(moved[0]))
+
+
+def linearity_gap(policy: Transformer, estimator: str, plan: Plan, seed: int = 0) -> float:
+    """Weighted sum of the rewards' gradients against the gradient of the weighted reward: relative length of the difference.
+
+    Examples
+    --------
+    >>> from lib.policies.dynamic_reward_weighting import study
+    >>> study.linearity_gap(study.load_base("V")[0], "rloo", study.Plan(prompts=2, group=4)) < 1e-9
+    True
+    """
+    method = GradientInfluence(EQUAL, mu=1.0, clip=np.inf)
+    trainer = Trainer(copy.deepcopy(policy), ArithmeticTask(), method, plan.config(estimator), seed)
+    trainer.step()
+    drawn = trainer.rollouts
+    rewards = RunningRewards(ArithmeticTask.maximize)(trainer.task.measure(drawn))
+    together = np.tile((rewards @ np.array(EQUAL))[:, None], 3)
+    whole = trainer.reward_gradients(drawn, together)[0]
+    apart = np.array(EQUAL) @ trainer.reward_gradients(drawn, rewards)
+    return float(np.linalg.norm(apart - whole) / np.linalg.norm(whole))
+
+
+def _flat(policy: Transformer) -> np.ndarray:
+    return torch.cat([p.detach().flatten() for p in policy.parameters()]).double().numpy()
 
 
 def volume(points: Any) -> float:
