@@ -29,7 +29,7 @@ from lib.policies.dynamic_reward_weighting.pareto import (
     pareto_front,
 )
 from lib.policies.dynamic_reward_weighting.rewards import RunningRewards, boxed, is_clear, is_right
-from lib.policies.dynamic_reward_weighting.training import History, RLConfig, Task, Trainer, train
+from lib.policies.dynamic_reward_weighting.training import History, RLConfig, Trainer, train
 from lib.policies.dynamic_reward_weighting.weighting import (
     PREFERENCES,
     FixedWeights,
@@ -52,7 +52,6 @@ __all__ = [
     "RewardWeighting",
     "RunningRewards",
     "StepInfo",
-    "Task",
     "Trainer",
     "boxed",
     "hypervolume",

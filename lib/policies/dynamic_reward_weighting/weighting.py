@@ -115,6 +115,12 @@ class RewardWeighting:
     """What a trainer asks: `weights` (K,), `scale`, `where` the scale enters, and what to call `step` with.
 
     `wants` is "gradients", "point" or None. A subclass changes `weights` or `scale` in `step`.
+
+    Examples
+    --------
+    >>> from lib.policies.dynamic_reward_weighting import RewardWeighting
+    >>> RewardWeighting().scale
+    1.0
     """
 
     wants: str | None = None

@@ -63,7 +63,7 @@ class ArithmeticTask:
     >>> from lib.policies.dynamic_reward_weighting import study
     >>> task = study.ArithmeticTask()
     >>> study.decode(task.prompts(1, 0, "test")[0]), task.names
-    ('4 + 9 + 7 =', ('accuracy', 'length', 'clarity'))
+    ('4 + 7 + 9 =', ('accuracy', 'length', 'clarity'))
     """
 
     names = ("accuracy", "length", "clarity")
@@ -203,8 +203,8 @@ def demonstrations(base: str, n: int, seed: Any, max_new: int = MOST) -> tuple[l
     --------
     >>> from lib.policies.dynamic_reward_weighting import study
     >>> prompts, answers = study.demonstrations("C", 4, seed=1)
-    >>> study.decode(answers[3])
-    'now right right and okay first 3 + 5 = 8 ; then 8 + 4 = 12 ; [ 12 ]'
+    >>> study.decode(answers[1])
+    'so let 7 ; 16 ; [ 16 ]'
     """
     recipe, rng = RECIPES[checks.choice("base", base, RECIPES)], checks.generator("seed", seed)
     prompts = ArithmeticTask().prompts(n, rng)
@@ -232,7 +232,7 @@ def new_policy(width: int = 64, n_layers: int = 2, n_heads: int = 4, max_new: in
     --------
     >>> from lib.policies.dynamic_reward_weighting import study
     >>> sum(p.numel() for p in study.new_policy(width=16).parameters())
-    7648
+    7488
     """
     context = PROMPT + checks.integer("max_new", max_new, low=1)
     return Transformer(len(WORDS), context, width=width, n_layers=n_layers, n_heads=n_heads, seed=seed).double()

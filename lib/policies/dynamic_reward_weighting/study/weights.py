@@ -19,7 +19,7 @@ from lib import checks, papers
 from lib.networks import Transformer
 from lib.policies.dynamic_reward_weighting.study.language import RECIPES, new_policy
 
-WEIGHTS_SHA256 = ""
+WEIGHTS_SHA256 = "0d6e4f58912aabcaa5e89ef080d4457af578d211c1cb749140b6ab54a61c5227"
 #: Largest file that the loader looks at.
 MOST_BYTES = 2_000_000
 #: Width of the base policies.
