@@ -378,11 +378,13 @@ def stand_ins(monkeypatch):
             made["callbacks"].append(callback)
 
         def train(self):
-            args = types.SimpleNamespace(learning_rate=1e-6)
+            args = types.SimpleNamespace(learning_rate=1e-6, gradient_accumulation_steps=8, steps_per_generation=16)
             (callback,) = made["callbacks"]
             callback.on_train_begin(args, None, None)
             made["first"] = self.reward_weights.tolist()
-            callback.on_step_end(args, None, None)
+            callback.on_step_end(args, types.SimpleNamespace(global_step=1), None)
+            made["between"] = self.reward_weights.tolist()
+            callback.on_step_end(args, types.SimpleNamespace(global_step=2), None)
             made["second"] = self.reward_weights.tolist()
 
     trl = types.SimpleNamespace(GRPOTrainer=Trainer, GRPOConfig=lambda **given: given)
@@ -396,6 +398,7 @@ def test_trl_gets_the_papers_settings_and_changing_weights(stand_ins):
     guided = drw.HypervolumeGuided(drw.PREFERENCES["accuracy"], UP3)
     language_models.train_with_trl("data", guided, lambda trainer: next(points), scale_rewards="none")
     assert stand_ins["first"] == pytest.approx([0.5, 0.25, 0.25])
+    assert stand_ins["between"] == stand_ins["first"]
     assert stand_ins["second"] == pytest.approx([0.25, 0.125, 0.125])
     args = stand_ins["args"]
     assert (args["learning_rate"], args["num_generations"], args["beta"]) == (1e-6, 8, 0.001)

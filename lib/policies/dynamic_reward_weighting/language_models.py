@@ -102,11 +102,19 @@ def weighting_callback(trainer: Any, weighting: RewardWeighting, validate: Calla
             carry()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step % updates_of(args):
+                return
             if weighting.wants == "point" and validate is not None:
                 weighting.step(StepInfo(point=np.asarray(validate()), lr=args.learning_rate))
             carry()
 
     return WeightingCallback()
+
+
+def updates_of(args: Any) -> int:
+    """Updates that TRL makes of one batch of responses: 2 in the paper's settings; the weighting steps once a batch."""
+    accumulated = args.gradient_accumulation_steps
+    return max(1, (getattr(args, "steps_per_generation", None) or accumulated) // accumulated)
 
 
 def train_with_trl(

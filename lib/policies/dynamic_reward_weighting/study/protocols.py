@@ -164,7 +164,7 @@ def scale_effect(
         weighting.scale = factor
         trainer.step()
         moved.append(_flat(trainer.policy) - before)
-    return float(np.linalg.norm(moved[1] - moved[0]) / np.linalg.norm(moved[0]))
+    return _apart(moved[1], moved[0])
 
 
 def linearity_gap(policy: Transformer, estimator: str, plan: Plan, seed: int = 0) -> float:
@@ -184,7 +184,12 @@ def linearity_gap(policy: Transformer, estimator: str, plan: Plan, seed: int = 0
     together = np.tile((rewards @ np.array(EQUAL))[:, None], 3)
     whole = trainer.reward_gradients(drawn, together)[0]
     apart = np.array(EQUAL) @ trainer.reward_gradients(drawn, rewards)
-    return float(np.linalg.norm(apart - whole) / np.linalg.norm(whole))
+    return _apart(apart, whole)
+
+
+def _apart(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Length of the difference over that of what is wanted; 0 where both are nothing."""
+    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), np.finfo(float).tiny))
 
 
 def _flat(policy: Transformer) -> np.ndarray:
