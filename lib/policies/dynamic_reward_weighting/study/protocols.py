@@ -57,7 +57,7 @@ UNITS = np.array([1.0, MOST + 1.0, 1.0])
 
 @dataclass(frozen=True)
 class Plan:
-    """A race: steps, prompts of a step and responses to each, learning rate, its share of mu, tests."""
+    """A race: steps, prompts of a step and responses to each, learning rate, its share of mu, tests, clipping of gradients."""
 
     steps: int = 40
     prompts: int = 8
@@ -67,12 +67,13 @@ class Plan:
     test_every: int = 5
     test_prompts: int = 100
     validation: int = 100
+    clip_norm: float = np.inf
 
     def config(self, estimator: str) -> RLConfig:
         """Settings of the reinforcement learning: one update a step, no clipping of ratios."""
         checks.choice("estimator", estimator, ESTIMATORS)
         own: dict[str, Any] = {"prompts": self.prompts, "group": self.group, "minibatch": self.prompts, "lr": self.lr}
-        return RLConfig(**own, ratio=np.inf, estimator=estimator, validation=self.validation)
+        return RLConfig(**own, ratio=np.inf, estimator=estimator, validation=self.validation, clip_norm=self.clip_norm)
 
 
 def weighting_of(method: str, lr: float = 2e-4, factor: float = 0.06) -> RewardWeighting:
@@ -206,7 +207,7 @@ def volume(points: Any) -> float:
     Examples
     --------
     >>> from lib.policies.dynamic_reward_weighting import study
-    >>> study.volume([[0.5, 12.5, 1.0]])
+    >>> study.volume([[0.5, 9.5, 1.0]])
     0.25
     """
     given = checks.array("points", points, shape=(None, 3))
@@ -214,7 +215,15 @@ def volume(points: Any) -> float:
 
 
 def volumes(history: History) -> np.ndarray:
-    """`volume` of the points up to each test, shape (M,)."""
+    """`volume` of the points up to each test, shape (M,).
+
+    Examples
+    --------
+    >>> from lib.policies.dynamic_reward_weighting import History, study
+    >>> history = History([True, False, True], points=[[0.5, 9.5, 0.5], [0.5, 9.5, 1.0]])
+    >>> study.volumes(history).tolist()
+    [0.125, 0.25]
+    """
     return np.array([volume(history.points[: m + 1]) for m in range(len(history.points))])
 
 
