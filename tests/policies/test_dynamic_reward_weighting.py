@@ -80,6 +80,7 @@ def test_contribution_of_dominated_and_duplicate_points_is_exactly_nothing():
     for point in (buffer[3], buffer[5] * 0.999, [2.0, 2.0, -1e-9], [0.0, 5.0, 5.0]):
         assert drw.hypervolume_contribution(buffer, point, np.zeros(3), UP3) == 0.0
     assert drw.hypervolume_contribution(np.empty((0, 2)), [2, 3], [0, 0], UP2) == pytest.approx(6)
+    assert drw.hypervolume_contribution([[2.0, 1.0]], [0.1, 1.1], [0, 0], UP2) == pytest.approx(0.01)
     assert drw.hypervolume_contribution([[2.0, 1.0]], [1.0, 2.0], [0, 0], UP2) == pytest.approx(1)
     assert drw.hypervolume_contribution([[0.0, 9.0, 0.0]], [0.5, 5.0, 0.5], [0.0, 9.0, 0.0], MIXED) == pytest.approx(1)
 
@@ -105,6 +106,7 @@ def test_meta_reward_runs_from_half_to_two():
     assert (drw.meta_reward(0), drw.meta_reward(np.inf)) == (0.5, 2.0)
     assert drw.meta_reward(0.3) == pytest.approx(0.5 + 1.5 * np.tanh(0.3))
     assert (np.diff([drw.meta_reward(g) for g in np.linspace(0, 4, 50)]) > 0).all()
+    assert drw.meta_reward(0.3, base=0.2, span=0.7) == pytest.approx(0.2 + 0.7 * np.tanh(0.3))
     assert drw.meta_reward(0.3, base=0.2, span=2) == pytest.approx(0.2 + 2 * np.tanh(0.3))
 
 
@@ -223,6 +225,7 @@ def test_boxes():
 def test_conciseness_compares_with_all_responses_so_far():
     rewards = drw.RunningRewards([True, False])
     assert rewards([[0.3, 10], [0.5, 20]]).tolist() == [[0.3, 1], [0.5, 0]]
+    assert drw.RunningRewards([False])([[5.0], [5.0]]).tolist() == [[0.0], [0.0]]  # not below their own mean
     assert rewards([[0.0, 14.0]]).tolist() == [[0.0, 1.0]]  # below (10 + 20 + 14) / 3
     assert rewards([[0.0, 15.0]]).tolist() == [[0.0, 0.0]]  # not below (10 + 20 + 14 + 15) / 4
 

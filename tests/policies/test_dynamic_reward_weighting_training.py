@@ -151,6 +151,16 @@ def test_divergence_from_the_first_policy_enters_each_gradient():
     np.testing.assert_allclose(found, np.tile(wanted, (3, 1)), rtol=1e-6, atol=1e-12)
 
 
+def test_loss_by_hand():
+    mask = torch.tensor([[True, True], [True, False]])
+    logs, first = torch.tensor([[-1.0, -2.0], [-0.5, 0.0]]), torch.tensor([[-1.5, -1.0], [-0.5, 0.0]])
+    penalty = (np.exp(-0.5) + 0.5 - 1) + (np.exp(1.0) - 1 - 1)
+    wanted = -(2 * 1.0 + 1 * -0.5) / 3 + 0.2 * penalty / 3
+    gains = torch.tensor([1.0, -0.5])
+    assert float(loss_of(logs, logs, first, gains, mask, config(beta=0.2))) == pytest.approx(wanted, rel=1e-6)
+    assert float(loss_of(logs, logs, None, gains, mask, config(beta=0.2))) == pytest.approx(-0.5)
+
+
 def test_gradients_are_clipped_whole_and_then_restricted_to_layers():
     rows = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
     np.testing.assert_allclose(clipped_rows(rows, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)

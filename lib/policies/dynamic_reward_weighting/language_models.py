@@ -89,26 +89,26 @@ def weighting_callback(trainer: Any, weighting: RewardWeighting, validate: Calla
         raise ValueError(f"weighting must scale rewards with TRL, got where={weighting.where!r}")
     if weighting.wants == "point" and validate is None:
         raise ValueError("validate is missing: a hypervolume-guided weighting needs validation means")
-    transformers, torch = _imported("transformers"), importlib.import_module("torch")
+    torch = importlib.import_module("torch")
 
     def carry() -> None:
         now = np.asarray(weighting.weights) * weighting.scale
         trainer.reward_weights = torch.as_tensor(now, dtype=torch.float32)
 
-    class WeightingCallback(transformers.TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if weighting.wants == "point" and validate is not None:
-                weighting.start(np.asarray(validate()))
-            carry()
+    def on_train_begin(self: Any, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if weighting.wants == "point" and validate is not None:
+            weighting.start(np.asarray(validate()))
+        carry()
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step % updates_of(args):
-                return
-            if weighting.wants == "point" and validate is not None:
-                weighting.step(StepInfo(point=np.asarray(validate()), lr=args.learning_rate))
-            carry()
+    def on_step_end(self: Any, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % updates_of(args):
+            return
+        if weighting.wants == "point" and validate is not None:
+            weighting.step(StepInfo(point=np.asarray(validate()), lr=args.learning_rate))
+        carry()
 
-    return WeightingCallback()
+    does = {"on_train_begin": on_train_begin, "on_step_end": on_step_end}
+    return type("WeightingCallback", (_imported("transformers").TrainerCallback,), does)()
 
 
 def updates_of(args: Any) -> int:

@@ -181,7 +181,8 @@ class Trainer:
         self._samples, self._validation, self._tests = checks.generator("seed", seed).spawn(3)
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.config.lr)
-        self.steps, self.rollouts = 0, None  # type: ignore[var-annotated]
+        self.steps = 0
+        self.rollouts: Any = None
         if weighting.wants == "point":
             weighting.start(self._validate())
 

@@ -66,8 +66,8 @@ class ArithmeticTask:
     ('4 + 7 + 9 =', ('accuracy', 'length', 'clarity'))
     """
 
-    names = ("accuracy", "length", "clarity")
-    maximize = (True, False, True)
+    names: tuple[str, ...] = ("accuracy", "length", "clarity")
+    maximize: tuple[bool, ...] = (True, False, True)
     end, pad = END, PAD
 
     def __init__(self, max_new: int = MOST) -> None:

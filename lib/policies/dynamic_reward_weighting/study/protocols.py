@@ -116,7 +116,7 @@ def run(policy: Transformer, method: str, plan: Plan, estimator: str = "grpo", s
     """
     weighting = weighting_of(method, plan.lr, plan.factor)
     config = replace(plan.config(estimator), each=method == "normalized")
-    tests = {"test_every": plan.test_every, "test_prompts": plan.test_prompts}
+    tests: dict[str, Any] = {"test_every": plan.test_every, "test_prompts": plan.test_prompts}
     begin = time.process_time()
     history = train(policy, ArithmeticTask(), weighting, config, steps=plan.steps, seed=seed, **tests)
     return history, time.process_time() - begin
