@@ -42,6 +42,7 @@ METHODS = {
 #: Race -> base policy, estimator, method, and what differs from the plan (as factors of its settings).
 RACES: dict[str, tuple[str, str, str, dict[str, float]]] = {
     **{method: ("V", "grpo", method, {}) for method in METHODS if method != "guided"},
+    **{f"{method} again": ("V", "grpo", method, {}) for method in ("balanced", "gradient")},
     "gradient slow": ("V", "grpo", "gradient", {"factor": 1 / 3}),
     "gradient fast": ("V", "grpo", "gradient", {"factor": 10 / 3}),
     "rate half": ("V", "grpo", "balanced", {"lr": 0.5}),
