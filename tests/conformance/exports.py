@@ -19,7 +19,7 @@ import lib
 from lib import papers
 
 #: Shared rooms whose functions a reader calls.
-ROOMS = ["lib.estimates", "lib.rules"]
+ROOMS = ["lib.estimates", "lib.networks", "lib.rules"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""The file of the two base policies, and the loader that verifies it; `make_weights` beside it makes it.
+
+It holds the parameters in half precision, the last losses and where they came from (command, commit, versions, CPU, seconds);
+it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib import checks, papers
+from lib.networks import Transformer
+from lib.policies.dynamic_reward_weighting.study.language import RECIPES, new_policy
+
+WEIGHTS_SHA256 = "0d6e4f58912aabcaa5e89ef080d4457af578d211c1cb749140b6ab54a61c5227"
+#: Largest file that the loader looks at.
+MOST_BYTES = 2_000_000
+#: Width of the base policies.
+WIDTH = 48
+NAME = "dynamic_reward_weighting.weights.npz"
+
+
+def pack(policies: dict[str, Transformer], losses: dict[str, np.ndarray], origin: dict[str, Any]) -> bytes:
+    """The file: half-precision parameters of each base, its losses and where they came from."""
+    arrays: dict[str, np.ndarray] = {f"losses.{base}": curve.astype(np.float32) for base, curve in losses.items()}
+    for base, policy in policies.items():
+        for key, value in policy.state_dict().items():
+            arrays[f"{base}.{key}"] = value.detach().numpy().astype(np.float16)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def load_base(base: str, path: Path | None = None) -> tuple[Transformer, dict[str, Any]]:
+    """A base policy that the book ships, in float64, and where it came from.
+
+    Parameters
+    ----------
+    base : {"V", "C"}
+    path : Path, optional
+        Default ``results/dynamic_reward_weighting.weights.npz``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says how to make it.
+    ValueError
+        If its SHA-256 is not the recorded one. Nothing is parsed then.
+
+    Examples
+    --------
+    >>> from lib.policies.dynamic_reward_weighting import study
+    >>> study.load_base("V")[0].vocab_size
+    32
+    """
+    checks.choice("base", base, RECIPES)
+    path = papers.root() / "results" / NAME if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.name} is missing; make it by: python -m lib.policies.dynamic_reward_weighting.study.make_weights"
+        )
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_BYTES} are expected")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != WEIGHTS_SHA256:
+        raise ValueError(f"{path.name}: SHA-256 is {found}, expected {WEIGHTS_SHA256}")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        policy = new_policy(WIDTH)
+        policy.load_state_dict({key: torch.as_tensor(arrays[f"{base}.{key}"].astype(float)) for key in policy.state_dict()})
+        return policy, json.loads(str(arrays["origin"]))
