@@ -20,7 +20,7 @@ def advantages(rewards: Any, group: int, kind: str = "grpo", eps: float = 1e-6, 
     "grpo"         (r - mean) / (deviation + eps) in its group, the deviation with Bessel's correction
     "dr_grpo"      r - mean: without the deviation
     "rloo"         r minus the mean of the group's others: (r - mean) G / (G - 1)
-    "reinforce_pp" r whitened over all tokens of all responses: groups play no part
+    "reinforce_pp" r whitened over all tokens of all responses, the deviation without Bessel's correction; groups play no part
     ============== =============================================================================================
 
     Parameters
@@ -112,6 +112,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: 
         )
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != rewards.shape[:2]:
         raise ValueError(f"mask must hold booleans, shape {tuple(rewards.shape[:2])}, got {checks.shown(mask)}")
+    if (mask[:, 1:] & ~mask[:, :-1]).any():
+        raise ValueError("mask must have an episode's steps first and padding after them, got a step after padding")
     counts = mask.reshape(*mask.shape, *[1] * (rewards.ndim - 2))
     rewards, values = torch.where(counts, rewards, 0.0), torch.where(counts, values, 0.0)
     found, total, ahead = torch.empty_like(rewards), torch.zeros_like(rewards[:, 0]), torch.zeros_like(values[:, 0])
@@ -152,6 +154,8 @@ def clipped_surrogate(
         raise ValueError(
             f"mask must hold booleans, shape {tuple(log_probs.shape)} as log_probs and old, got {checks.shown(mask)}"
         )
+    if advantage.shape not in (mask.shape, mask.shape[:1]):
+        raise ValueError(f"advantage must have shape {tuple(mask.shape)} or ({len(mask)},), got {tuple(advantage.shape)}")
     gain = advantage[:, None] if advantage.ndim == 1 else advantage
     ratio = torch.where(mask, log_probs - old.detach(), 0.0).exp()
     worth = torch.minimum(ratio * gain, ratio.clamp(1 - low, 1 + high) * gain)
@@ -173,5 +177,8 @@ def kl_k3(log_probs: Tensor, reference: Tensor) -> Tensor:
     >>> kl_k3(torch.zeros(1), torch.zeros(1))
     tensor([0.])
     """
-    gap = checks.tensor("reference", reference) - checks.tensor("log_probs", log_probs)
+    log_probs, reference = checks.tensor("log_probs", log_probs), checks.tensor("reference", reference)
+    if log_probs.shape != reference.shape:
+        raise ValueError(f"reference must have the shape of log_probs, {tuple(log_probs.shape)}, got {tuple(reference.shape)}")
+    gap = reference - log_probs
     return torch.expm1(gap) - gap

@@ -26,13 +26,16 @@ class Rollouts:
     prompt_length : int
         P.
     log_probs : shape (B, T)
-        Of the response's tokens under the policy that drew them, at its temperature and before top-k; 0 for padding.
+        Of the response's tokens under the policy that drew them, at its temperature, before top-k and `min_new`; 0 for padding.
+    pad : int, optional
+        Token that was never drawn, so that it has no probability; None where every token can be drawn.
     """
 
     tokens: Tensor
     attended: Tensor
     prompt_length: int
     log_probs: Tensor
+    pad: int | None = None
 
     @property
     def responses(self) -> Tensor:
@@ -79,7 +82,7 @@ def generate(
     max_new, min_new : int
         Most tokens of a response, and before how many it must not end; the end token counts.
     end, pad : int
-        Token that ends a response, and token of padding, which is never drawn.
+        Token that ends a response, and another one for padding, which is never drawn.
     temperature : float
         Divides the scores; 0 takes the best token.
     top_k : int, optional
@@ -105,6 +108,8 @@ def generate(
     end = checks.integer("end", end, low=0, high=model.vocab_size - 1)
     pad = checks.integer("pad", pad, low=0, high=model.vocab_size - 1)
     temperature, rng = checks.number("temperature", temperature, low=0), checks.generator("seed", seed)
+    if pad == end:
+        raise ValueError(f"pad must differ from end, or no response ends; got {pad} for both")
     top_k = model.vocab_size if top_k is None else checks.integer("top_k", top_k, low=1)
     if not len(prompts) or not all(len(prompt) for prompt in prompts):
         raise ValueError(f"prompts must hold at least one token each, got {checks.shown(prompts)}")
@@ -116,10 +121,11 @@ def generate(
     for t in range(max_new):
         scores = model.logits(state).double()
         scores[:, pad] = -torch.inf
+        scores = scores - scores.amax(1, keepdim=True)  # so that a tiny temperature leaves the best token finite
+        logs = allowed = (scores / (temperature or 1.0)).log_softmax(1)
         if t < min_new - 1:
-            scores[:, end] = -torch.inf
-        logs = (scores / (temperature or 1.0)).log_softmax(1)
-        token = _choose(logs, draws[t], top_k if temperature else 1)
+            allowed = logs.index_fill(1, torch.tensor([end]), -torch.inf)
+        token = _choose(allowed, draws[t], top_k if temperature else 1)
         parts.append(torch.where(live, token, pad)[:, None])
         masks.append(live[:, None].clone())
         log_probs.append(torch.where(live, logs.gather(1, token[:, None])[:, 0], 0.0))
@@ -129,7 +135,7 @@ def generate(
                 break
             state = model.states(parts[-1], masks[-1], cache)[:, -1]
     dtype = model.tokens.weight.dtype
-    return Rollouts(torch.cat(parts, 1), torch.cat(masks, 1), tokens.shape[1], torch.stack(log_probs, 1).to(dtype))
+    return Rollouts(torch.cat(parts, 1), torch.cat(masks, 1), tokens.shape[1], torch.stack(log_probs, 1).to(dtype), pad)
 
 
 def _choose(logs: Tensor, draws: Tensor, top_k: int) -> Tensor:
@@ -143,7 +149,7 @@ def _choose(logs: Tensor, draws: Tensor, top_k: int) -> Tensor:
 
 
 def response_log_probs(
-    model: Transformer, rollouts: Rollouts, temperature: float = 1.0, pad: int | None = None, rows: Any = slice(None)
+    model: Transformer, rollouts: Rollouts, temperature: float = 1.0, rows: Any = slice(None)
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of sampled responses under a policy, and the states that they come from, with their graph.
 
@@ -151,10 +157,9 @@ def response_log_probs(
     ----------
     model : Transformer
     rollouts : Rollouts
+        Its `pad` has no probability here either, so that both distributions are one.
     temperature : float
         That of the draws, above zero.
-    pad : int, optional
-        Token that is never drawn; give it where the draws excluded it, so that both distributions are one.
     rows : slice or index
         Which rollouts; all by default.
 
@@ -169,20 +174,18 @@ def response_log_probs(
     >>> from lib.networks import Transformer, generate, response_log_probs
     >>> model = Transformer(vocab_size=10, context=8, width=16, n_heads=2, seed=0)
     >>> drawn = generate(model, [[1, 2], [3]], max_new=4, end=9, pad=0, seed=0)
-    >>> again, _ = response_log_probs(model, drawn, pad=0)
+    >>> again, _ = response_log_probs(model, drawn)
     >>> bool(torch.allclose(again, drawn.log_probs, atol=1e-5))
     True
     """
     temperature, first = checks.positive("temperature", temperature), rollouts.prompt_length - 1
     tokens, attended = rollouts.tokens[rows], rollouts.attended[rows]
     states = model.states(tokens[:, :-1], attended[:, :-1])[:, first:]
-    scores = model.logits(states)
-    if pad is not None:
-        out = torch.zeros(model.vocab_size, dtype=torch.bool)
-        out[checks.integer("pad", pad, low=0, high=model.vocab_size - 1)] = True
-        scores = scores.masked_fill(out, -torch.inf)
+    scores, pad = model.logits(states), rollouts.pad
     mask, chosen = attended[:, first + 1 :], tokens[:, first + 1 :, None]
-    if pad is not None:  # padding has no probability: its place is filled before it is masked, so that no NaN flows back
+    if pad is not None:
+        scores = scores.index_fill(2, torch.tensor([pad]), -torch.inf)
+        # Padding has no probability: its place is filled before it is masked, so that no NaN flows back.
         chosen = chosen.masked_fill(~mask[..., None], 0 if pad else 1)
     logs = (scores / temperature).log_softmax(2).gather(2, chosen)[..., 0]
     return torch.where(mask, logs, 0.0), states

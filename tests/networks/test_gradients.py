@@ -116,11 +116,11 @@ def test_the_clipped_gradient_at_ratio_one_is_the_policy_gradient():
     model = policy()
     drawn = generate(model, [[1], [2, 3]] * 4, 4, end=5, pad=0, seed=0)
     gain = draw(torch.Generator().manual_seed(3), 8)
-    logs, _ = response_log_probs(model, drawn, pad=0)
+    logs, _ = response_log_probs(model, drawn)
     clipped_surrogate(logs, drawn.log_probs, gain, drawn.mask).backward()
     found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()
-    logs, _ = response_log_probs(model, drawn, pad=0)
+    logs, _ = response_log_probs(model, drawn)
     (-(logs * gain[:, None]).sum() / drawn.mask.sum()).backward()
     for grad, expected in zip(found, [p.grad for p in model.parameters() if p.grad is not None], strict=True):
         torch.testing.assert_close(grad, expected, rtol=1e-9, atol=1e-12)
@@ -130,13 +130,13 @@ def test_gradients_of_sampled_log_probabilities_are_finite_differences():
     model = policy()
     drawn = generate(model, [[1], [2, 3]], 4, end=5, pad=0, seed=0)
     weight, place = model.blocks[0].qkv.weight, (3, 2)
-    total = response_log_probs(model, drawn, pad=0)[0].sum()
+    total = response_log_probs(model, drawn)[0].sum()
     (grad,) = torch.autograd.grad(total, weight)
     ends = []
     for sign in (1, -1):
         with torch.no_grad():
             weight[place] += sign * 1e-6
-            ends.append(float(response_log_probs(model, drawn, pad=0)[0].sum()))
+            ends.append(float(response_log_probs(model, drawn)[0].sum()))
             weight[place] -= sign * 1e-6
     assert float(grad[place]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-7)
 
@@ -158,3 +158,17 @@ def test_k3_is_never_negative_and_unbiased(gen):
     assert (each >= 0).all()
     torch.testing.assert_close((logs.exp() * each).sum(), (logs.exp() * (logs - other)).sum())
     assert not kl_k3(logs, logs).any()
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 3), (), (2, 1)])
+def test_advantages_of_another_shape_are_not_stretched(shape):
+    logs, mask = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match="advantage"):
+        clipped_surrogate(logs, logs, torch.ones(shape), mask)
+    with pytest.raises(ValueError, match="reference"):
+        kl_k3(logs, torch.zeros(1, 3))
+
+
+def test_steps_after_padding_are_refused():
+    with pytest.raises(ValueError, match="mask"):
+        gae(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([[True, False, True]]))

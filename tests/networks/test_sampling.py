@@ -22,12 +22,12 @@ def model():
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_log_probabilities_of_draws_are_those_of_a_whole_pass(model, temperature):
     drawn = generate(model, PROMPTS * 4, 8, end=END, pad=PAD, temperature=temperature, seed=0)
-    again, states = response_log_probs(model, drawn, temperature, PAD)
+    again, states = response_log_probs(model, drawn, temperature)
     torch.testing.assert_close(again.detach(), drawn.log_probs, rtol=1e-9, atol=1e-9)
     assert states.shape == (*drawn.responses.shape, 16)
     again.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    rows, _ = response_log_probs(model, drawn, temperature, PAD, rows=[2, 5])
+    rows, _ = response_log_probs(model, drawn, temperature, rows=[2, 5])
     torch.testing.assert_close(rows, again[[2, 5]], rtol=1e-9, atol=1e-9)
 
 
@@ -71,6 +71,18 @@ def test_greedy_and_top_k(model):
     assert set(few.flatten().tolist()) == set(scores.topk(3).indices.tolist())
 
 
+def test_a_response_that_must_not_end_yet_has_the_probabilities_of_the_policy(model):
+    drawn = generate(model, PROMPTS * 10, 8, end=END, pad=PAD, min_new=5, seed=2)
+    torch.testing.assert_close(response_log_probs(model, drawn)[0].detach(), drawn.log_probs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_coldest_draw_is_the_best_token(model):
+    greedy = generate(model, PROMPTS, 6, end=END, pad=PAD, temperature=0)
+    coldest = generate(model, PROMPTS, 6, end=END, pad=PAD, temperature=5e-324, seed=0)
+    assert coldest.tokens.equal(greedy.tokens)
+    assert not coldest.log_probs.isnan().any()
+
+
 def test_a_response_depends_on_its_row_alone(model):
     """Not on the padding of its prompt, nor on when others end."""
     drawn = generate(model, [[4]], 8, end=END, pad=PAD, seed=4)
@@ -91,6 +103,7 @@ def test_a_response_depends_on_its_row_alone(model):
         ({"prompts": []}, "prompts"),
         ({"max_new": 0}, "max_new"),
         ({"end": 10}, "end"),
+        ({"pad": END}, "pad"),
         ({"temperature": -1.0}, "temperature"),
         ({"top_k": 0}, "top_k"),
         ({"prompts": [[1] * 10]}, "context"),

@@ -119,7 +119,7 @@ def test_constants_of_the_paper():
     assert drw.PREFERENCES["balanced"] == (0.334, 0.333, 0.333)
     assert drw.PREFERENCES["efficiency"] == (0.25, 0.375, 0.375)
     guided = drw.HypervolumeGuided([0.5, 0.5], UP2)
-    assert (guided.base, guided.gain, guided.where, guided.scale) == (0.5, 1.5, "reward", 1.0)
+    assert (guided.base, guided.span, guided.where, guided.scale) == (0.5, 1.5, "reward", 1.0)
     assert guided.normalizer.tolist() == [1, 1]
     gradient = drw.GradientInfluence([0.5, 0.5])
     assert (gradient.mu, gradient.clip, gradient.layers) == (1e-5, 1.0, None)
@@ -260,3 +260,12 @@ def test_verifier_table(text, wanted):
     accuracy, length, clarity = study.verify([tokens], np.ones((1, len(tokens)), bool), [12])[0]
     assert (accuracy, clarity) == wanted
     assert length == len(tokens)
+
+
+def test_a_guided_weighting_starts_a_run_afresh():
+    guided = drw.HypervolumeGuided([0.5, 0.5], [True, True])
+    for _ in range(2):
+        guided.start([0.0, 0.0])
+        assert (guided.scale, guided.growth, len(guided.buffer)) == (1.0, [], 1)
+        guided.step(drw.StepInfo(point=[1.0, 1.0]))
+        assert len(guided.growth) == 1

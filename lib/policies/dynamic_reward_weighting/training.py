@@ -125,7 +125,7 @@ def loss_of(logs: Tensor, old: Tensor, reference: Tensor | None, gains: Tensor, 
     loss = clipped_surrogate(logs, old, gains, mask, config.ratio)
     if reference is None:
         return loss
-    return loss + config.beta * torch.where(mask, kl_k3(logs, reference), 0.0).sum() / mask.sum()  # (6)
+    return loss + config.beta * torch.where(mask, kl_k3(logs, reference), 0.0).sum() / mask.sum().clamp(min=1)  # (6)
 
 
 def clipped_rows(gradients: Tensor, limit: float, chosen: Tensor | None = None) -> Tensor:
@@ -227,7 +227,7 @@ class Trainer:
         return generate(self.policy, prompts, task.max_new, **settings)
 
     def _logs(self, policy: Transformer, drawn: Rollouts, rows: slice) -> Tensor:
-        return response_log_probs(policy, drawn, self.config.temperature, self.task.pad, rows)[0]
+        return response_log_probs(policy, drawn, self.config.temperature, rows)[0]
 
     def _reference(self, drawn: Rollouts, rows: slice) -> Tensor | None:
         if not self.config.beta:
@@ -257,7 +257,7 @@ class Trainer:
     def reward_gradients(self, drawn: Rollouts, rewards: Any) -> np.ndarray:
         """Gradient of the surrogate loss for each reward alone, clipped, of the layers that count: shape (K, P).
 
-        The weighting's `clip` and `layers` are used where it has them.
+        The weighting says to what norm they are clipped and which layers count.
 
         Parameters
         ----------
@@ -274,8 +274,8 @@ class Trainer:
             loss = loss_of(logs, drawn.log_probs, reference, gains[:, k], drawn.mask, self.config)
             found = torch.autograd.grad(loss, self.parameters, retain_graph=True)
             rows.append(torch.cat([g.flatten() for g in found]))
-        limit, layers = getattr(self.weighting, "clip", np.inf), getattr(self.weighting, "layers", None)
-        return clipped_rows(torch.stack(rows), limit, self._chosen(layers)).double().numpy()
+        chosen = self._chosen(self.weighting.layers)
+        return clipped_rows(torch.stack(rows), self.weighting.clip, chosen).double().numpy()
 
     def _chosen(self, layers: list[int] | None) -> Tensor | None:
         if layers is None:

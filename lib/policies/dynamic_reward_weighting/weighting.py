@@ -32,15 +32,15 @@ def simplex(name: str, weights: Any, n: int | None = None) -> np.ndarray:
     return given.copy()
 
 
-def meta_reward(gain: Any, base: float = 0.5, span: float = 1.5) -> float:
-    """The factor of the next step's reward: ``base + span tanh(gain)``.
+def meta_reward(growth: Any, base: float = 0.5, span: float = 1.5) -> float:
+    """The factor of the next step's reward: ``base + span tanh(growth)``.
 
     Parameters
     ----------
-    gain : float
+    growth : float
         By how much the last checkpoint enlarged the hypervolume, not negative; infinity allowed.
     base, span : float
-        0.5 and 1.5 in the paper: from 0.5 for no gain to 2.
+        0.5 and 1.5 in the paper: from 0.5 for no growth to 2.
 
     Examples
     --------
@@ -48,8 +48,8 @@ def meta_reward(gain: Any, base: float = 0.5, span: float = 1.5) -> float:
     >>> meta_reward(0.0), meta_reward(float("inf"))
     (0.5, 2.0)
     """
-    gain = checks.number("gain", gain, low=0, inf=True)
-    return float(checks.number("base", base, low=0) + checks.number("span", span, low=0) * np.tanh(gain))  # (5)
+    growth = checks.number("growth", growth, low=0, inf=True)
+    return float(checks.number("base", base, low=0) + checks.number("span", span, low=0) * np.tanh(growth))  # (5)
 
 
 def influence(gradients: Any) -> np.ndarray:
@@ -94,7 +94,7 @@ def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     return grown / grown.sum()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepInfo:
     """What a step tells the weighting; None where it was not asked for.
 
@@ -114,7 +114,8 @@ class StepInfo:
 class RewardWeighting:
     """What a trainer asks: `weights` (K,), `scale`, `where` the scale enters, and what to call `step` with.
 
-    `wants` is "gradients", "point" or None. A subclass changes `weights` or `scale` in `step`.
+    `wants` is "gradients", "point" or None; gradients are clipped to the norm `clip` and come from the blocks `layers` (all
+    where None). A subclass changes `weights` or `scale` in `step`.
 
     Examples
     --------
@@ -126,6 +127,8 @@ class RewardWeighting:
     wants: str | None = None
     where: str = "reward"
     scale: float = 1.0
+    clip: float = np.inf
+    layers: list[int] | None = None
     weights: np.ndarray
 
     def start(self, point: np.ndarray) -> None:
@@ -164,8 +167,8 @@ class HypervolumeGuided(RewardWeighting):
     weights : sequence of float, shape (K,)
         The preference: not negative, sum 1.
     maximize : sequence of bool, shape (K,)
-    base, gain : float
-        Of the factor ``base + gain tanh(growth)``; 0.5 and 1.5 in the paper.
+    base, span : float
+        Of the factor ``base + span tanh(growth)``; 0.5 and 1.5 in the paper.
     normalizer : sequence of float, shape (K,), optional
         Units in which the hypervolume is measured, above zero; 1 by default, as in the paper: lengths count in tokens.
     where : {"reward", "advantage"}
@@ -191,12 +194,12 @@ class HypervolumeGuided(RewardWeighting):
     wants = "point"
 
     def __init__(
-        self, weights: Sequence[float], maximize: Sequence[bool], base: float = 0.5, gain: float = 1.5,
+        self, weights: Sequence[float], maximize: Sequence[bool], base: float = 0.5, span: float = 1.5,
         normalizer: Sequence[float] | None = None, where: str = "reward",
     ) -> None:  # fmt: skip
         self.weights = simplex("weights", weights)
         self.maximize = directions(maximize, len(self.weights))
-        self.base, self.gain = checks.number("base", base, low=0), checks.number("gain", gain, low=0)
+        self.base, self.span = checks.number("base", base, low=0), checks.number("span", span, low=0)
         units = np.ones(len(self.weights)) if normalizer is None else normalizer
         self.normalizer = checks.array("normalizer", units, shape=(len(self.weights),), above=0).astype(float)
         self.where = checks.choice("where", where, PLACES)
@@ -207,7 +210,7 @@ class HypervolumeGuided(RewardWeighting):
 
     def start(self, point: Any) -> None:
         """The reference: validation means of the first policy."""
-        self.buffer = [self._point(point)]
+        self.buffer, self.scale, self.growth = [self._point(point)], 1.0, []
 
     def step(self, info: StepInfo) -> None:
         """Scale the next step by what the point of this one adds; keep the point where it adds."""
@@ -217,7 +220,7 @@ class HypervolumeGuided(RewardWeighting):
             raise ValueError("point is missing: a hypervolume-guided step needs the validation means")
         point = self._point(info.point)
         growth = hypervolume_contribution(self.buffer, point, self.buffer[0], self.maximize)
-        self.scale = meta_reward(growth, self.base, self.gain)
+        self.scale = meta_reward(growth, self.base, self.span)
         self.growth.append(growth)
         if growth > 0:
             self.buffer.append(point)

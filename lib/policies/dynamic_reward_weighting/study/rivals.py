@@ -45,7 +45,10 @@ def min_norm_weights(gram: Any) -> np.ndarray:
 
 
 class MinNorm(RewardWeighting):
-    """Multiple-gradient descent: in each step the weights whose combined gradient is shortest; no reward is made worse.
+    """Multiple-gradient descent: in each step the weights whose combined gradient is shortest.
+
+    A step along that combination makes no reward worse to first order. A trainer weighs rewards with these weights, so that
+    holds where advantages are linear in the rewards (RLOO), and only roughly with GRPO.
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ class MinNorm(RewardWeighting):
     wants = "gradients"
 
     def __init__(self, weights: Sequence[float], clip: float = 1.0) -> None:
-        self.weights, self.layers = simplex("weights", weights), None
+        self.weights = simplex("weights", weights)
         self.clip = checks.number("clip", clip, above=0, inf=True)
 
     def step(self, info: StepInfo) -> None:
