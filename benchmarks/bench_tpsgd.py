@@ -7,7 +7,7 @@ import torch
 
 from lib import experiment
 from lib.backprop_free import tpsgd
-from lib.backprop_free.tpsgd.study import protocols
+from lib.backprop_free.tpsgd.study import steps
 
 
 def stream(*axes):
@@ -22,13 +22,13 @@ def one_thread():
 @pytest.mark.parametrize("peer", [None, "backpropagation"])
 def test_dense_step(benchmark, peer):
     benchmark.extra_info.update(slug="tpsgd", work="one step, 4 hidden layers of 256 units, 128 rows", peer=peer)
-    benchmark.pedantic(protocols.example("dense", 4, stream)["BP" if peer else "tpSGD"], rounds=20)
+    benchmark.pedantic(steps.example("dense", 4, stream)["BP" if peer else "tpSGD"], rounds=20)
 
 
 @pytest.mark.parametrize("peer", [None, "backpropagation through time"])
 def test_recurrent_step(benchmark, peer):
     benchmark.extra_info.update(slug="tpsgd", work="one step, 2 recurrent layers of 64 units, 28 steps, 128 rows", peer=peer)
-    benchmark.pedantic(protocols.example("recurrent", 2, stream, width=64)["BP" if peer else "tpSGD"], rounds=10)
+    benchmark.pedantic(steps.example("recurrent", 2, stream, width=64)["BP" if peer else "tpSGD"], rounds=10)
 
 
 @pytest.mark.parametrize("peer", [None, "automatic differentiation of the layer"])
@@ -65,4 +65,4 @@ def test_forward_mode(benchmark, peer):
 @pytest.mark.parametrize("size", [2, 4, 8])
 def test_growth_with_depth(benchmark, size):
     benchmark.extra_info.update(slug="tpsgd", work="one step, hidden layers of 256 units, 128 rows", size=size)
-    benchmark.pedantic(protocols.example("dense", size, stream)["tpSGD"], rounds=20)
+    benchmark.pedantic(steps.example("dense", size, stream)["tpSGD"], rounds=20)

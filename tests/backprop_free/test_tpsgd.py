@@ -495,6 +495,14 @@ def test_peak_counts_what_lives_at_one_time():
     assert tpsgd.peak_bytes(all_at_once).total == 20_000
 
 
+def test_peak_counts_what_is_held():
+    kept, other = torch.ones(500), torch.ones(7)
+    assert tpsgd.peak_bytes(lambda: torch.ones(1000), [kept, other, kept[:3]]).total == 4 * (1000 + 500 + 7)
+    for bad in (kept, None, "ab", [1.0], 3):
+        with pytest.raises(TypeError, match="held"):
+            tpsgd.peak_bytes(lambda: None, bad)
+
+
 def test_compare_gradients_is_the_cosine_of_both(double):
     model, (x, labels) = tpsgd.TPSequential.dense([6, 8, 3], seed=0), batch()
     block = model.blocks[0]

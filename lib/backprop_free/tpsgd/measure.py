@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class PeakBytes:
-    """Most bytes at one time: `saved` by automatic differentiation for later, `total` of all tensors made in the call."""
+    """Most bytes at one time: `saved` by automatic differentiation for later, `total` of tensors made in the call or held."""
 
     saved: int
     total: int
@@ -59,7 +59,7 @@ class _Allocations(TorchDispatchMode):
         return result
 
 
-def peak_bytes(step: Callable[[], Any]) -> PeakBytes:
+def peak_bytes(step: Callable[[], Any], held: Iterable[Tensor] = ()) -> PeakBytes:
     """The memory of a call, counted in bytes of tensors, not read off the process: the same on every machine.
 
     Parameters
@@ -67,6 +67,8 @@ def peak_bytes(step: Callable[[], Any]) -> PeakBytes:
     step : function without arguments
         One training step, say; it is called twice. Tensors that live before it (weights, optimizer states after a first step,
         the batch) do not count towards `total`; parameters do not count towards `saved`.
+    held : iterable of tensors
+        Tensors that live before the call and count towards `total` all the same, such as ``LocalTarget.P``; may be empty.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def peak_bytes(step: Callable[[], Any]) -> PeakBytes:
     Raises
     ------
     TypeError
-        If `step` is no function.
+        If `step` is no function, or `held` is no iterable of tensors.
 
     Examples
     --------
@@ -86,6 +88,9 @@ def peak_bytes(step: Callable[[], Any]) -> PeakBytes:
     8000
     """
     checks.function("step", step)
+    kept = [held] if isinstance(held, Tensor) or not isinstance(held, Iterable) else list(held)
+    if isinstance(held, Tensor) or not all(isinstance(tensor, Tensor) for tensor in kept):
+        raise TypeError(f"held must be an iterable of tensors, got {checks.shown(held)}")
     saved = _Live()
 
     def pack(tensor: Tensor) -> Tensor:
@@ -96,6 +101,8 @@ def peak_bytes(step: Callable[[], Any]) -> PeakBytes:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         step()
     total = _Live()
+    for tensor in kept:
+        total.add(tensor)
     with _Allocations(total):
         step()
     return PeakBytes(saved.peak, total.peak)

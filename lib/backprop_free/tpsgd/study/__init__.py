@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .dense import Trained, train
 from .grid import HIDDEN, RULES, Outcome, Setting, deeper
-from .modules import DEEP, SHALLOW, LocalHead, conv_net, convolution, fit, linear
+from .modules import DEEP, SHALLOW, LocalHead, conv_net, convolution, fit, linear, with_heads
 from .sequences import train_recurrent
 from .tasks import Task, accuracy, draw_task
 
@@ -27,4 +27,5 @@ __all__ = [
     "linear",
     "train",
     "train_recurrent",
+    "with_heads",
 ]

@@ -99,8 +99,9 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
         for rows, labels, kept in ((task.X_valid, task.y_valid, valid), (task.X_test, task.y_test, test)):
             kept.append(_accuracy(_forward(rows, W, b, setting.activation)[-1], labels).numpy())
 
-    judge()
-    for _ in range(setting.epochs):
+    if setting.judges(0):
+        judge()
+    for epoch in range(setting.epochs):
         for rows in _batches(len(task.X), setting.batch, order):
             x, y = task.X[rows], one_hot[task.y[rows]]
             out = _forward(x, W, b, setting.activation)
@@ -118,7 +119,8 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
                 rate = lr if i == L - 1 else hidden
                 _step(W[i], speeds[0][i], gW, rate, setting.momentum)
                 _step(b[i], speeds[1][i], gb[:, None], rate, setting.momentum)
-        judge()
+        if setting.judges(epoch + 1):
+            judge()
     return Trained(rule, setting, np.array(valid), np.array(test), W, b, P)
 
 

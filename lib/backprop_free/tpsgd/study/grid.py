@@ -18,13 +18,13 @@ from lib.backprop_free.tpsgd.targets import LAWS
 #: Backpropagation; direct feedback alignment (the output's error through a fixed random matrix); direct random target
 #: projection (the labels through it); tpSGD; a trained linear classifier for each layer; hidden layers that stay as they began.
 RULES = ("BP", "DFA", "DRTP", "tpSGD", "local heads", "frozen")
-#: Learning rates of hidden layers: four for each rule, around its optima in trials on other draws.
+#: Learning rates of hidden layers: five for each rule, around its optima in trials on draws that no record uses.
 HIDDEN: dict[str, tuple[float, ...]] = {
-    "BP": (0.02, 0.06, 0.2, 0.6),
-    "local heads": (0.02, 0.06, 0.2, 0.6),
-    "DFA": (0.003, 0.01, 0.03, 0.1),
-    "DRTP": (0.003, 0.01, 0.03, 0.1),
-    "tpSGD": (0.003, 0.01, 0.03, 0.1),
+    "BP": (0.003, 0.01, 0.03, 0.1, 0.3),
+    "local heads": (0.003, 0.01, 0.03, 0.1, 0.3),
+    "DFA": (0.001, 0.003, 0.01, 0.03, 0.1),
+    "DRTP": (0.001, 0.003, 0.01, 0.03, 0.1),
+    "tpSGD": (0.001, 0.003, 0.01, 0.03, 0.1),
 }
 
 
@@ -48,19 +48,25 @@ class Setting:
         Of all hidden layers; `loss` and `law` are tpSGD's (the law of projections also DFA's and DRTP's).
     clip : float
         Greatest norm of a gradient (recurrent networks), infinity allowed.
+    curve : bool
+        Judge at the start and after each epoch; else after the last one only, which is enough to choose by.
+    pairs : tuple of pairs
+        Learning rates of the head and of hidden layers to try in the place of all pairs; may be empty.
     """
 
     widths: tuple[int, ...] = (64,)
     epochs: int = 4
-    lrs: tuple[float, ...] = (0.01, 0.04, 0.16)
+    lrs: tuple[float, ...] = (0.0025, 0.01, 0.04, 0.16, 0.64)
     hidden: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(HIDDEN))
-    frozen: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+    frozen: tuple[float, ...] = tuple(float(f"{0.001 * 10 ** (0.15 * k):.3g}") for k in range(25))
     batch: int = 32
     momentum: float = 0.9
     activation: str = "tanh"
     loss: Any = "l2"
     law: Any = "normal"
     clip: float = float("inf")
+    curve: bool = True
+    pairs: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("batch", 1)):
@@ -71,6 +77,7 @@ class Setting:
             checks.array(name, values, ndim=1, above=0)
         checks.number("momentum", self.momentum, low=0, below=1)
         checks.number("clip", self.clip, above=0, inf=True)
+        checks.boolean("curve", self.curve)
         checks.choice("activation", self.activation, ACTIVATIONS)
         checks.choice("law", self.law, LAWS)
         check_loss(self.loss)
@@ -81,12 +88,16 @@ class Setting:
 
     def grid(self, rule: str) -> list[tuple[float, float]]:
         """All pairs of the two that a rule tries."""
-        return list(product(*self.sides(rule)))
+        return list(self.pairs) or list(product(*self.sides(rule)))
 
     def columns(self, rule: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Learning rates of the head and of hidden layers for all pairs, shape (pairs, 1, 1)."""
         lr, hidden = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in zip(*self.grid(rule), strict=True))
         return lr, hidden
+
+    def judges(self, epoch: int) -> bool:
+        """Whether networks are judged after this many epochs."""
+        return self.curve or epoch == self.epochs
 
     def local_loss_of(self, rule: str) -> Any:
         """tpSGD's loss; the linear one for DRTP, and for DFA, which has errors in the place of labels."""
@@ -95,17 +106,26 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule reached with each pair of its grid: accuracies after each epoch, the start first."""
+    """What a rule reached with each pair of its grid: accuracies after each epoch that is judged, the start first.
+
+    `tried` is the run that the pair was chosen by, where that was another one.
+    """
 
     rule: str
     setting: Setting
     valid: np.ndarray  # (epochs + 1, pairs), on the rows that settings are chosen by
     test: np.ndarray
+    tried: Outcome | None = field(default=None, kw_only=True)
 
     @property
     def best(self) -> int:
         """The pair with the best last accuracy on the choosing rows; the first of equals."""
         return int(np.round(self.valid[-1], 9).argmax())
+
+    def leading(self, n: int) -> tuple[tuple[float, float], ...]:
+        """The n best pairs, the best first."""
+        order = np.argsort(-np.round(self.valid[-1], 9), kind="stable")
+        return tuple(self.setting.grid(self.rule)[int(k)] for k in order[:n])
 
     @property
     def accuracy(self) -> float:
@@ -125,6 +145,8 @@ class Outcome:
     @property
     def at_edge(self) -> bool:
         """Whether pairs at an end of a side (of three or more) beat all inside by over 0.01 on the choosing rows."""
+        if self.tried is not None:
+            return self.tried.at_edge
         sides = [side if len(side) > 2 else () for side in self.setting.sides(self.rule)]
         ends = [{min(side), max(side)} if side else set() for side in sides]
         inside = [not any(x in end for x, end in zip(p, ends, strict=True)) for p in self.setting.grid(self.rule)]

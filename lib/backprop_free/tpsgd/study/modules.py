@@ -7,6 +7,7 @@ frozen hidden layers.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from torch import nn
 
 from lib import checks
-from lib.backprop_free.tpsgd.blocks import TPBlock, TPSequential, xavier_linear
+from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential, xavier_linear
+from lib.backprop_free.tpsgd.recurrent import CUTS
 from lib.backprop_free.tpsgd.study.dense import _batches
 from lib.backprop_free.tpsgd.study.grid import Outcome, Setting, check_race
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, _accuracy
@@ -29,7 +31,7 @@ class LocalHead(nn.Module):
 
     Parameters
     ----------
-    block : TPBlock
+    block : TPBlock or TPRecurrent
         Whose layer; its target is not used.
     n_classes : int
     seed : int, Generator or None
@@ -44,10 +46,10 @@ class LocalHead(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, block: TPBlock, n_classes: int, seed: Any = 0) -> None:
+    def __init__(self, block: TPBlock | TPRecurrent, n_classes: int, seed: Any = 0) -> None:
         super().__init__()
-        if not isinstance(block, TPBlock):
-            raise TypeError(f"block must be a TPBlock, got {checks.shown(block)}")
+        if not isinstance(block, TPBlock | TPRecurrent):
+            raise TypeError(f"block must be a TPBlock or TPRecurrent, got {checks.shown(block)}")
         n_classes = checks.integer("n_classes", n_classes, low=1)
         self.block, width = block, int(np.prod(block.target.shape))
         self.classify = linear(width, n_classes, checks.generator("seed", seed))
@@ -57,9 +59,31 @@ class LocalHead(nn.Module):
         return self.block(x)
 
     def local_loss(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The output, detached, and the cross-entropy of the classifier on top."""
-        seen = self.block._activated(x.detach())
-        return self.block._rest(seen.detach()), nn.functional.cross_entropy(self.classify(seen.flatten(1)), labels)
+        """The output, detached, and the cross-entropy of the classifier on top (of the last state, if there is time)."""
+        if isinstance(self.block, TPRecurrent):
+            states = self.block._states(x.detach(), CUTS[self.block.time])
+            out, seen = self.block._out(states.detach()), states[:, -1]
+        else:
+            seen = self.block._activated(x.detach())
+            out = self.block._rest(seen.detach())
+        return out, nn.functional.cross_entropy(self.classify(seen.flatten(1)), labels)
+
+
+def with_heads(model: TPSequential, n_classes: int, seed: Any = 0) -> TPSequential:
+    """A copy of a network with a `LocalHead` on every block.
+
+    Examples
+    --------
+    >>> from lib.backprop_free import tpsgd
+    >>> from lib.backprop_free.tpsgd import study
+    >>> len(study.with_heads(tpsgd.TPSequential.dense([4, 8, 8, 3]), 3).blocks)
+    2
+    """
+    if not isinstance(model, TPSequential):
+        raise TypeError(f"model must be a TPSequential, got {checks.shown(model)}")
+    model, rng = copy.deepcopy(model), checks.generator("seed", seed)
+    model.blocks = nn.ModuleList(LocalHead(block, n_classes, rng) for block in list[Any](model.blocks))
+    return model
 
 
 def linear(n_in: int, n_out: int, rng: np.random.Generator) -> nn.Linear:
@@ -164,7 +188,7 @@ def fit(rule: str, make: Callable[[Any], TPSequential], task: Task, setting: Set
     setting : Setting
         Its widths, activation and law are not used: `make` decides.
     stream : function
-        ``stream("batches", index)`` gives the generator of the order of rows.
+        ``stream("batches", index)`` gives the generator of the order of rows, ``stream("heads", index)`` that of local heads.
     index : int
 
     Examples
@@ -182,16 +206,11 @@ def fit(rule: str, make: Callable[[Any], TPSequential], task: Task, setting: Set
     index = check_race(rule, task, setting, stream, index)
     runs = []
     for pair in setting.grid(rule):
-        model = _prepared(rule, make(setting.local_loss_of(rule)), task.n_classes).to(task.X.dtype)
-        runs.append(_run(rule, model, task, setting, stream("batches", index), pair))
+        model = make(setting.local_loss_of(rule))
+        if rule == "local heads":
+            model = with_heads(model, task.n_classes, stream("heads", index))
+        runs.append(_run(rule, model.to(task.X.dtype), task, setting, stream("batches", index), pair))
     return Outcome(rule, setting, *np.array(runs).transpose(2, 1, 0))
-
-
-def _prepared(rule: str, model: TPSequential, n_classes: int) -> TPSequential:
-    if rule == "local heads":
-        rng = np.random.default_rng(0)
-        model.blocks = nn.ModuleList(LocalHead(block, n_classes, rng) for block in list[Any](model.blocks))
-    return model
 
 
 def _run(rule: str, model: TPSequential, task: Task, setting: Setting, order: np.random.Generator,
@@ -202,35 +221,39 @@ def _run(rule: str, model: TPSequential, task: Task, setting: Setting, order: np
         with torch.no_grad():
             X, V, T = (model._body(x) for x in (task.X, task.X_valid, task.X_test))
         task, model = Task(X, task.y, V, task.y_valid, T, task.y_test), TPSequential([], model.head)
-    optimizers = model.optimizers(torch.optim.SGD, lr, hidden / lr, momentum=setting.momentum)
-    groups = [{"params": o.param_groups[0]["params"], "lr": o.param_groups[0]["lr"]} for o in optimizers]
-    whole = torch.optim.SGD(groups, lr=lr, momentum=setting.momentum)
-    scores = [_judge(model, task)]
-    for _ in range(setting.epochs):
+    groups: list[Any] = [{"params": list(block.parameters()), "lr": hidden} for block in model.blocks]
+    groups.append({"params": list(model.head.parameters())})
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=setting.momentum)
+    scores = [_judge(model, task)] if setting.judges(0) else []
+    judged = sum(setting.judges(k) for k in range(setting.epochs + 1))
+    for epoch in range(setting.epochs):
         try:
             for rows in _batches(len(task.X), setting.batch, order):
-                _one_step(rule, model, task.X[rows], task.y[rows], optimizers, whole)
+                _one_step(rule, model, task.X[rows], task.y[rows], optimizer)
         except FloatingPointError:
-            return scores + [[0.0, 0.0]] * (setting.epochs + 1 - len(scores))
-        scores.append(_judge(model, task))
+            return scores + [[0.0, 0.0]] * (judged - len(scores))
+        if setting.judges(epoch + 1):
+            scores.append(_judge(model, task))
     return scores
 
 
-def _one_step(rule: str, model: TPSequential, x: Tensor, y: Tensor, optimizers: list, whole: torch.optim.Optimizer) -> None:
+def _one_step(rule: str, model: TPSequential, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One batch. Local losses are summed: no gradient crosses a layer, so that it is the step of each by its own."""
     if rule == "BP":
-        whole.zero_grad()
-        _finite(nn.functional.cross_entropy(model(x), y)).backward()
-        whole.step()
-    elif rule == "DFA":  # the linear loss with t = (y* - p) P has the slope (p - y*) P
-        with torch.no_grad():
-            p = torch.softmax(model(x), -1)
-        rows = nn.functional.one_hot(y, p.shape[-1]) - p
-        for block, optimizer in zip(list[Any](model.blocks), optimizers[:-1], strict=True):
-            x, loss = block.local_loss(x, _finite(rows))
-            model._step(_finite(loss), optimizer, block, None)
-        model._step(_finite(model._head_loss(x, y)), optimizers[-1], model.head, None)
+        loss = model._head_loss(model._body(x), y)
     else:
-        model.train_step(x, y, optimizers)
+        loss, rows = torch.zeros(()), y
+        if rule == "DFA":  # the linear loss with t = (y* - p) P has the slope (p - y*) P
+            with torch.no_grad():
+                p = torch.softmax(model(x), -1)
+            rows = _finite(nn.functional.one_hot(y, p.shape[-1]) - p)
+        for block in list[Any](model.blocks):
+            x, own = block.local_loss(x, rows)
+            loss = loss + own
+        loss = loss + model._head_loss(x, y)
+    optimizer.zero_grad()
+    _finite(loss).backward()
+    optimizer.step()
 
 
 def _finite(value: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 import lib.data
-from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential
-from lib.backprop_free.tpsgd.measure import PeakBytes, compare_gradients, peak_bytes
+from lib.backprop_free.tpsgd.blocks import TPBlock, TPSequential
+from lib.backprop_free.tpsgd.measure import compare_gradients
+from lib.backprop_free.tpsgd.recurrent import Time
 from lib.backprop_free.tpsgd.rules import read_code
 from lib.backprop_free.tpsgd.study.dense import Trained, train
 from lib.backprop_free.tpsgd.study.grid import RULES, Outcome, Setting, deeper
 from lib.backprop_free.tpsgd.study.modules import conv_net, fit, linear
+from lib.backprop_free.tpsgd.study.plan import Plan, Tasks
 from lib.backprop_free.tpsgd.study.sequences import train_recurrent
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, draw_task
 from lib.backprop_free.tpsgd.targets import LocalTarget
@@ -25,59 +27,83 @@ from lib.backprop_free.tpsgd.targets import LocalTarget
 Rows = Mapping[str, Any]  # n, n_valid, n_test and bits of `draw_task`
 
 
-def depths(stream: Stream, index: int, name: str, rows: Rows, setting: Setting, counts: Sequence[int]) -> dict[int, dict]:
+def depths(plan: Plan, name: str, setting: Setting, counts: Sequence[int]) -> dict[int, dict[str, Trained]]:
     """All rules at several numbers of hidden layers: depth -> rule -> Trained; one draw of rows for all."""
-    task = draw_task(name, stream("rows " + name, index), **rows, side=14)
-    return {k: {rule: train(rule, task, deeper(setting, k), stream, index) for rule in RULES} for k in counts}
+    tasks = plan.tasks(name, name, side=14)
+    return {k: {rule: dense(plan, tasks, rule, deeper(setting, k)) for rule in RULES} for k in counts}
 
 
-def losses(stream: Stream, index: int, rows: Rows, setting: Setting, names: Sequence[str]) -> dict[str, Trained]:
+def dense(plan: Plan, tasks: Tasks, rule: str, setting: Setting) -> Trained:
+    """One rule on fully connected layers."""
+    return plan.race(tasks, rule, setting, partial(train, rule))
+
+
+def losses(plan: Plan, setting: Setting, names: Sequence[str]) -> dict[str, Trained]:
     """tpSGD with several local losses, on the rows of `depths`; the cosine, whose slope is small, has 30 times the rates."""
-    task, found = draw_task("mnist", stream("rows mnist", index), **rows, side=14), {}
+    tasks, found = plan.tasks("mnist", "mnist", side=14), {}
     for loss in names:
         rates = tuple((30.0 if loss == "cosine" else 1.0) * rate for rate in setting.hidden["tpSGD"])
-        found[loss] = train("tpSGD", task, replace(setting, loss=loss, hidden={"tpSGD": rates}), stream, index)
+        found[loss] = dense(plan, tasks, "tpSGD", replace(setting, loss=loss, hidden={"tpSGD": rates}))
     return found
 
 
-def laws(stream: Stream, index: int, rows: Rows, setting: Setting, names: Sequence[str]) -> dict[str, Trained]:
+def laws(plan: Plan, setting: Setting, names: Sequence[str]) -> dict[str, Trained]:
     """tpSGD with projections of several laws, on the rows of `depths`."""
-    task = draw_task("mnist", stream("rows mnist", index), **rows, side=14)
-    return {law: train("tpSGD", task, replace(setting, law=law), stream, index) for law in names}
+    tasks = plan.tasks("mnist", "mnist", side=14)
+    return {law: dense(plan, tasks, "tpSGD", replace(setting, law=law)) for law in names}
 
 
-def convolutions(stream: Stream, index: int, layers: Sequence[tuple[int, int, int, int]], rows: Rows, setting: Setting,
-                 rules: Sequence[str]) -> dict[str, Outcome]:  # fmt: skip
-    """Several rules on a convolutional network; one draw of rows, weights and projections for all."""
-    task = draw_task("mnist", stream("rows conv", index), **rows, side=14).shaped(1, 14, 14)
-    make = partial(conv_net, layers, stream, index)
-    return {rule: fit(rule, lambda loss: make(loss=loss), task, setting, stream, index) for rule in rules}
+def frozen(plan: Plan, setting: Setting) -> Trained:
+    """Frozen layers on the rows of `losses`."""
+    return dense(plan, plan.tasks("mnist", "mnist", side=14), "frozen", setting)
 
 
-def rectified(stream: Stream, index: int, layers: Sequence[tuple[int, int, int, int]], rows: Rows,
-              setting: Setting) -> dict[str, Outcome]:  # fmt: skip
+Layers = Sequence[tuple[int, int, int, int]]
+
+
+def convolutions(plan: Plan, layers: Layers, setting: Setting, rules: Sequence[str], **look: Any) -> dict[str, Outcome]:
+    """Several rules on a convolutional network; one draw of rows, weights and projections for all; `look` as in `conv_net`."""
+    tasks = plan.tasks("mnist", "conv", 1, 14, 14, side=14)
+
+    def run(rule: str, task: Task, setting: Setting, stream: Stream) -> Outcome:
+        return fit(rule, lambda loss: conv_net(layers, stream, loss=loss, **look), task, setting, stream)
+
+    return {rule: plan.race(tasks, rule, setting, partial(run, rule)) for rule in rules}
+
+
+def rectified(plan: Plan, layers: Layers, setting: Setting) -> dict[str, Outcome]:
     """tpSGD on the same convolutional network with ReLU units: normal targets, and their absolute values."""
-    task = draw_task("mnist", stream("rows conv", index), **rows, side=14).shaped(1, 14, 14)
-    found = {}
-    for name, positive in (("normal", False), ("absolute", True)):
-        make = partial(conv_net, layers, stream, index, activation="relu", positive=positive)
-        found[name] = fit("tpSGD", lambda loss, make=make: make(loss=loss), task, setting, stream, index)  # type: ignore[misc]
-    return found
-
-
-def sequences(stream: Stream, index: int, steps: int, rows: Rows, setting: Setting,
-              cases: Mapping[str, tuple[str, str, int]]) -> dict[str, tuple[Outcome, np.ndarray]]:  # fmt: skip
-    """Images read in `steps` pieces, top to bottom, by recurrent networks: name -> (rule, time, layers) are the cases."""
-    task = draw_task("mnist", stream("rows sequences", index), **rows).shaped(steps, 784 // steps)
+    ways = {"normal": False, "absolute": True}
     return {
-        name: train_recurrent(rule, task, deeper(setting, n_layers), stream, index, time)  # type: ignore[arg-type]
-        for name, (rule, time, n_layers) in cases.items()
+        name: convolutions(plan, layers, setting, ["tpSGD"], activation="relu", positive=positive)["tpSGD"]
+        for name, positive in ways.items()
     }
 
 
-def adaptation(stream: Stream, index: int, start: Trained, change: str, rows: Rows, setting: Setting) -> dict[str, float]:
-    """Test accuracy on changed images: as it is, and after training parts of it on a few labeled changed images."""
-    task = draw_task("mnist", stream("rows changed", index), **rows, side=14, change=change)
+def sequences(
+    plan: Plan, steps: int, setting: Setting, cases: Mapping[str, tuple[str, Time, int]]
+) -> dict[str, tuple[Outcome, np.ndarray]]:
+    """Images read in `steps` pieces, top to bottom, by recurrent networks: name -> (rule, time, layers) are the cases.
+
+    With each outcome comes what the first layer's state knows after each step, as in `train_recurrent`.
+    """
+    tasks, found = plan.tasks("mnist", "sequences", steps, 784 // steps), {}
+
+    def run(rule: str, time: Time, known: list[np.ndarray], task: Task, setting: Setting, stream: Stream) -> Outcome:
+        outcome, after = train_recurrent(rule, task, setting, stream, time=time)
+        known.append(after)
+        return outcome
+
+    for name, (rule, time, n_layers) in cases.items():
+        known: list[np.ndarray] = []
+        outcome = plan.race(tasks, rule, deeper(setting, n_layers), partial(run, rule, time, known))
+        found[name] = (outcome, known[-1])
+    return found
+
+
+def adaptation(plan: Plan, start: Trained, change: str, setting: Setting) -> dict[str, Trained | float]:
+    """Networks for changed images: accuracy as it is; and after training parts of it on a few labeled changed images."""
+    tasks = plan.tasks("mnist", "changed", side=14, change=change)
     setting, last = replace(setting, widths=start.setting.widths), len(start.weights) - 1
     ways: dict[str, tuple[str, list[int] | None]] = {
         "head only": ("BP", [last]),
@@ -85,9 +111,25 @@ def adaptation(stream: Stream, index: int, start: Trained, change: str, rows: Ro
         "layer 1, BP": ("BP", [0]),
         "all layers, BP": ("BP", None),
     }
-    found = {"as it is": start.accuracy_on(task.X_test, task.y_test)}
+
+    def run(rule: str, only: list[int] | None, task: Task, setting: Setting, stream: Stream) -> Trained:
+        begun = start if task is tasks[2] else start.tried  # rates are chosen with a network of their draw
+        return train(rule, task, setting, stream, start=begun, only=only)  # type: ignore[arg-type]
+
+    found: dict[str, Trained | float] = {"as it is": start.accuracy_on(tasks[2].X_test, tasks[2].y_test)}
     for name, (rule, only) in ways.items():
-        found[name] = train(rule, task, setting, stream, index, start=start, only=only).accuracy
+        found[name] = plan.race(tasks, rule, setting, partial(run, rule, only))
+    return found
+
+
+def named(outcomes: Mapping[str, Any], by: str = "") -> dict[str, Outcome]:
+    """All outcomes in nested mappings, by their names joined: what the appendix lists."""
+    found: dict[str, Outcome] = {}
+    for name, value in outcomes.items():
+        if isinstance(value, Mapping):
+            found |= named(value, f"{by}{name}, ")
+        elif isinstance(value, Outcome):
+            found[f"{by}{name}"] = value
     return found
 
 
@@ -151,46 +193,6 @@ def three_digits(stream: Stream, marks: Sequence[int]) -> dict[str, Any]:
         model.train_step(x[batch], labels[batch], optimizers)
     patterns = [block.target.P.numpy() for block in list[Any](model.blocks)]
     return {"outputs": np.array(outputs), "patterns": np.array(patterns), "labels": y, "accuracy": np.array(accuracy)}
-
-
-def steps_of(model: TPSequential, x: torch.Tensor, labels: torch.Tensor) -> dict[str, Callable[[], Any]]:
-    """One training step by backpropagation and one by local losses, as functions without arguments; both warmed up."""
-    whole = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    optimizers = model.optimizers(torch.optim.SGD, lr=0.01, momentum=0.9)
-
-    def backpropagation() -> None:
-        whole.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(model(x), labels).backward()
-        whole.step()
-        whole.zero_grad(set_to_none=True)
-
-    made = {"BP": backpropagation, "tpSGD": lambda: model.train_step(x, labels, optimizers)}
-    for step in made.values():
-        step()
-    return made
-
-
-def example(kind: str, depth: int, stream: Stream, layers: Sequence[tuple[int, int, int, int]] = (), batch: int = 128,
-            width: int = 256) -> dict[str, Callable[[], Any]]:  # fmt: skip
-    """Training steps of a network: ``"dense"`` on 784 inputs, ``"conv"`` on 14 x 14 images, ``"recurrent"`` with 28 steps."""
-    labels = torch.arange(batch) % 10
-    if kind == "dense":
-        return steps_of(TPSequential.dense([784, *[width] * depth, 10], seed=stream("memory")), torch.rand(batch, 784), labels)
-    if kind == "conv":
-        return steps_of(conv_net(layers, stream), torch.rand(batch, 1, 14, 14), labels)
-    made = [TPRecurrent(width if i else 28, LocalTarget(10, width, seed=i), sequence=i < depth - 1) for i in range(depth)]
-    model = TPSequential(made, linear(width, 10, stream("memory")))
-    return steps_of(model, torch.rand(batch, 28, 28), labels)
-
-
-def memory(steps: Mapping[str, Callable[[], Any]]) -> dict[str, PeakBytes]:
-    """Peak memory of each of several training steps, by name, as `peak_bytes` counts it."""
-    return {name: peak_bytes(step) for name, step in steps.items()}
-
-
-def frozen(stream: Stream, index: int, rows: Rows, setting: Setting) -> Trained:
-    """Frozen layers on the rows of `losses`."""
-    return train("frozen", draw_task("mnist", stream("rows mnist", index), **rows, side=14), setting, stream, index)
 
 
 class _HalfFree(nn.Module):

@@ -84,8 +84,9 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
             pairs = ((task.X_valid, task.y_valid), (task.X_test, task.y_test))
             scores.append([_accuracy(_logits(x, layers, head, setting), y).numpy() for x, y in pairs])
 
-    judge()
-    for _ in range(setting.epochs):
+    if setting.judges(0):
+        judge()
+    for epoch in range(setting.epochs):
         for rows in _batches(len(task.X), setting.batch, order):
             x, y = task.X[rows], one_hot[task.y[rows]]
             if rule == "BP":
@@ -115,7 +116,8 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
                 states = states.detach()
             loss = _cross_entropy(states[..., -1, :] @ head[0] + head[1], y)
             _move(head, torch.autograd.grad(loss, head), speeds[-1], [lr] * 2, setting)
-        judge()
+        if setting.judges(epoch + 1):
+            judge()
     outcome = Outcome(rule, setting, *np.moveaxis(np.array(scores), 1, 0))
     with torch.no_grad():
         first = _states(task.X_test, [p[outcome.best] for p in layers[0]], setting)

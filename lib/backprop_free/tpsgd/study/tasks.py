@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def draw_task(
     Parameters
     ----------
     name : {"mnist", "letter", "digits"}
-        MNIST's own split; KEEL's letter (16 features, 26 classes) and the 8 x 8 digits, divided at random.
+        MNIST's own split; KEEL's letter (16 features, 26 classes) and the 8 x 8 digits, divided once, alike for all draws: rows
+        that one draw chooses by are never those that another is judged by.
     rng : Generator
         Decides the rows.
     n, n_valid, n_test : int
@@ -81,7 +83,7 @@ def draw_task(
     checks.choice("bits", bits, (64, 32))
     n, n_valid, n_test = (checks.integer(k, v, low=1) for k, v in (("n", n), ("n_valid", n_valid), ("n_test", n_test)))
     rng = checks.generator("rng", rng)
-    (X, y), (X_test, y_test) = _load(name, rng)
+    (X, y), (X_test, y_test) = _load(name)
     if n + n_valid > len(X) or n_test > len(X_test):
         raise ValueError(f"n + n_valid and n_test must be at most {len(X)} and {len(X_test)}, got {n + n_valid} and {n_test}")
     rows, judged = rng.permutation(len(X))[: n + n_valid], rng.permutation(len(X_test))[:n_test]
@@ -96,11 +98,12 @@ def draw_task(
     return Task(*(_tensor(part, torch.float64 if bits == 64 else torch.float32) for part in parts))
 
 
-def _load(name: str, rng: np.random.Generator) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+@cache  # a chapter draws from the same sets dozens of times; rows are taken out of them as copies
+def _load(name: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     if name == "mnist":
         return lib.data.mnist("train"), lib.data.mnist("test")
     X, y = lib.data.keel_multiclass("letter") if name == "letter" else lib.data.digits()
-    order = rng.permutation(len(X))
+    order = np.random.default_rng(0).permutation(len(X))
     cut = int(0.7 * len(X))
     return (X[order[:cut]], y[order[:cut]]), (X[order[cut:]], y[order[cut:]])
 
