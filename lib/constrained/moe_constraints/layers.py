@@ -160,9 +160,8 @@ class ConstraintMoE(nn.Module):
             start = rows.points.new_full((rows.points.shape[1], n), pde.start)
             lam = torch.full_like(start[:, 0], 1e-2)
             own = Rows(rows.points.detach(), _detached(rows.offset), rows.fixed.detach(), rows.target.detach())
-            run = solver.iterate(
-                lambda w: pde.residual(w, own), lambda w: pde.jacobian(w, own), start, lam, None, self.tol, self.max_iter, 0.3, 5.0
-            )
+            calls = (lambda w: pde.residual(w, own)), (lambda w: pde.jacobian(w, own))
+            run = solver.iterate(*calls, start, lam, None, self.tol, self.max_iter, shrink=0.3, grow=5.0)  # (4), (5)
         omega = run["x"]
         if not (self.implicit and torch.is_grad_enabled() and rows.points.requires_grad):
             return run, omega

@@ -69,7 +69,11 @@ class SoftConstraint:
             raise TypeError(f"network must be a torch module, got {checks.shown(network)}")
         self.pde = pde
         self.network = FNO2d(n_basis=self._n_basis, activate=self._activate) if network is None else network
-        self.lr, self.floor, self.clip = checks.positive("lr", lr), checks.number("floor", floor, low=0), checks.positive("clip", clip)
+        self.lr, self.floor, self.clip = (
+            checks.positive("lr", lr),
+            checks.number("floor", floor, low=0),
+            checks.positive("clip", clip),
+        )
         self.decay = checks.number("decay", decay, above=0, high=1)
         self.every, self.batch = checks.integer("every", every, low=1), checks.integer("batch", batch, low=1)
         self.rng = np.random.default_rng(checks.integer("seed", seed, low=0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +37,16 @@ class SpectralConv(nn.Module):
 
 class _FNO(nn.Module):
     def __init__(
-        self, channels: int, n_basis: int, n_axes: int, layers: int, modes: int, width: int, head: int, activate: bool, seed: int
+        self,
+        channels: int,
+        n_basis: int,
+        n_axes: int,
+        layers: int,
+        modes: int,
+        width: int,
+        head: int,
+        activate: bool,
+        seed: int,
     ) -> None:
         super().__init__()
         sizes = {"channels": channels, "n_basis": n_basis, "layers": layers, "modes": modes, "width": width, "head": head}
@@ -60,9 +68,8 @@ class _FNO(nn.Module):
         x = checks.tensor("x", x, ndim=self.n_axes + 2).double()
         least = min(*x.shape[1:-2], 2 * (x.shape[-2] // 2))
         if x.shape[-1] != self.channels or 2 * self.modes > least:
-            raise ValueError(
-                f"x must have {self.channels} channels and at least {2 * self.modes} points along each axis, got shape {tuple(x.shape)}"
-            )
+            wanted = f"{self.channels} channels and at least {2 * self.modes} points along each axis"
+            raise ValueError(f"x must have {wanted}, got shape {tuple(x.shape)}")
         x = self.lift(x)
         for spectral, local in zip(self.spectral, self.local, strict=True):
             x = nn.functional.gelu(spectral(x) + local(x))
@@ -106,7 +113,7 @@ class FNO2d(_FNO):
         activate: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(channels, n_basis, 2, layers, modes, width, head, activate, seed)
+        super().__init__(2, channels, n_basis, layers, modes, width, head, activate, seed)
 
 
 class FNO3d(_FNO):
@@ -145,4 +152,4 @@ class FNO3d(_FNO):
         activate: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(channels, n_basis, 3, layers, modes, width, head, activate, seed)
+        super().__init__(3, channels, n_basis, layers, modes, width, head, activate, seed)

@@ -225,8 +225,9 @@ class DiffusionSorption(PDE):
     def condition_losses(self, u: Tensor, condition: Tensor) -> Tensor:
         """The initial values' relative error, and the norms of what both boundary conditions leave over."""
         rows, target = self.conditions(u[..., None], condition)
-        n_t, n_x = self.shape
-        initial, left, right = (rows[..., 0] - target).split([n_x, n_t - 1, n_t - 1], dim=1)
+        n_x = self.shape[1]
+        n_ends = (rows.shape[1] - n_x) // 2
+        initial, left, right = (rows[..., 0] - target).split([n_x, n_ends, n_ends], dim=1)
         return initial.norm(dim=1) / n_x**0.5 + left.norm(dim=1) + right.norm(dim=1)
 
     def _ends(self, field: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,8 @@ _LITTLE_DAMPING = 1.0
 #: Largest cosine of residual and columns at which a point is stationary to rounding.
 _STATIONARY = 1e-10
 _STUCK = 1e-4
+#: A step of so many roundings of the point is none.
+_ROUNDING = 64
 
 
 def levenberg_marquardt(
@@ -123,11 +125,13 @@ def iterate(
     open_, n_iter = ~converged, torch.zeros(len(x), dtype=torch.long)
     lam, stopped = lam.clone(), False
     while open_.any() and int(n_iter.max()) < max_iter and not stopped:
-        trial = torch.where(open_[:, None], x + step(J, r, lam), x)
+        delta = step(J, r, lam)
+        trial = torch.where(open_[:, None], x + delta, x)
         r_new = rows(trial.clone())
         cost_new = 0.5 * r_new.square().sum(-1)
         better = open_ & (cost_new < cost)  # NaN is not better
-        little = better & (cost - cost_new <= tol * cost) & (lam <= _LITTLE_DAMPING)
+        tiny = ~better & (delta.norm(dim=-1) <= _ROUNDING * torch.finfo(x.dtype).eps * x.norm(dim=-1))
+        little = ((better & (cost - cost_new <= tol * cost)) | (open_ & tiny)) & (lam <= _LITTLE_DAMPING)
         n_iter += open_
         x = torch.where(better[:, None], trial, x)
         r, cost = torch.where(better[:, None], r_new, r), torch.where(better, cost_new, cost)

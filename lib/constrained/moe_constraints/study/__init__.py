@@ -1,3 +1,27 @@
-"""TODO: what only the chapter's experiments use: protocols, rivals, instances, training scripts."""
+"""What only the chapter's experiments use: matched weights, initial states, protocols, and the rivals."""
 
-__all__: list[str] = []
+from lib.constrained.moe_constraints.study.instances import implicit_euler, matched_weights, vorticities
+from lib.constrained.moe_constraints.study.protocols import (
+    EarlyDiffusionSorption,
+    RandomMoE,
+    Run,
+    Work,
+    build,
+    relative_error,
+    solve_work,
+    tuned,
+)
+
+__all__ = [
+    "EarlyDiffusionSorption",
+    "RandomMoE",
+    "Run",
+    "Work",
+    "build",
+    "implicit_euler",
+    "matched_weights",
+    "relative_error",
+    "solve_work",
+    "tuned",
+    "vorticities",
+]
