@@ -49,8 +49,8 @@ class ConstraintMoE(nn.Module):
         20000.
     max_iter : int
         Of the solver. Paper: 50.
-    tol : float
-        Of the solver. Paper: 1e-4, Navier-Stokes 1e-7.
+    tol : float, optional
+        Of the solver; default the equation's own. Paper: 1e-4, Navier-Stokes 1e-7.
     hessian : {"gauss_newton", "exact"}
         The matrix of the backward pass (8).
     implicit : bool
@@ -77,7 +77,7 @@ class ConstraintMoE(nn.Module):
         experts: Any = (1, 4),
         n_points: int | None = None,
         max_iter: int = 50,
-        tol: float = 1e-4,
+        tol: float | None = None,
         hessian: str = "gauss_newton",
         implicit: bool = True,
     ) -> None:
@@ -88,7 +88,8 @@ class ConstraintMoE(nn.Module):
         self.n_experts = math.prod(self.experts)
         self.block = math.prod(pde.shape) // self.n_experts
         self.n_points = None if n_points is None else checks.integer("n_points", n_points, low=1, high=self.block)
-        self.max_iter, self.tol = checks.integer("max_iter", max_iter, low=1), checks.number("tol", tol, low=0)
+        self.max_iter = checks.integer("max_iter", max_iter, low=1)
+        self.tol = pde.tol if tol is None else checks.number("tol", tol, low=0)
         self.hessian = checks.choice("hessian", hessian, ("gauss_newton", "exact"))
         self.implicit = checks.boolean("implicit", implicit)
 
@@ -209,7 +210,7 @@ class HardConstraintLayer(ConstraintMoE):
         pde: PDE,
         n_points: int | None = None,
         max_iter: int = 50,
-        tol: float = 1e-4,
+        tol: float | None = None,
         hessian: str = "gauss_newton",
         implicit: bool = True,
     ) -> None:

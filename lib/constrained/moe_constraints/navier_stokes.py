@@ -45,6 +45,8 @@ class NavierStokes(PDE):
     0.0
     """
 
+    tol = 1e-7
+
     def __init__(self, n_t: int = 64, n: int = 64, viscosity: float = 1e-4, t_end: float = 5.0, scale: float = 0.005) -> None:
         n = checks.integer("n", n, low=3)
         self.shape = (checks.integer("n_t", n_t, low=3), n, n)

@@ -38,9 +38,9 @@ class SpectralConv(nn.Module):
 class _FNO(nn.Module):
     def __init__(
         self,
+        n_axes: int,
         channels: int,
         n_basis: int,
-        n_axes: int,
         layers: int,
         modes: int,
         width: int,

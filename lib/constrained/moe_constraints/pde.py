@@ -55,6 +55,8 @@ class PDE(abc.ABC):
         Rows ``ridge * omega``, none for 0.
     start : float
         Every coefficient at the start of the solve.
+    tol : float
+        The paper's tolerance of the solver.
     """
 
     shape: tuple[int, ...]
@@ -62,6 +64,7 @@ class PDE(abc.ABC):
     loss_weight: float = 1.0
     ridge: float = 0.0
     start: float = 0.0
+    tol: float = 1e-4
 
     @abc.abstractmethod
     def operators(self, field: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,10 +161,12 @@ def tuned(
     [0, 2, 4]
     """
     tune, steps = checks.integer("tune", tune, low=1), checks.integer("steps", steps, low=1)
-    every, candidates = checks.integer("every", every, low=1), list(candidates)
+    every, candidates = checks.integer("every", every, low=1), copy.deepcopy(list(candidates))
     if not candidates or not all(isinstance(model, SoftConstraint) for model in candidates):
         raise TypeError(f"candidates must be models, at least one, got {checks.shown(candidates)}")
-    truth = checks.array("truth", truth)
+    conditions, test, truth = (
+        checks.array(name, value) for name, value in (("conditions", conditions), ("test", test), ("truth", truth))
+    )
     curves = [[relative_error(model.predict(test), truth)] for model in candidates]
     marks = [0]
 
