@@ -21,8 +21,8 @@ Equations::
     (5)  (J'J + lambda diag(J'J)) delta = -J'r
     (6)  u(x) = sum_j b_j(x) omega_kj for x in block k
     (7)  loss = weight |residual of u on the whole grid| + errors of the initial and boundary values
-    (8)  g = J'r = 0,  d omega = -H^-1 dg
-    (9)  J of an equation's row = sum over operators c of dF/dz_c times the row of c
+    (8)  J of an equation's row = sum over operators c of dF/dz_c times the row of c
+    (9)  g = J'r = 0,  d omega = -H^-1 dg
     (10) H = J'J + sum_i r_i (second derivative of r_i)
     (11) w_t + u . grad w = nu lap w,  w = curl u,  div u = 0
     (12) w = w_0 + b omega,  b = 0.005 (t / T) (network),  means removed
@@ -32,11 +32,11 @@ symbol            name                     shape                equation
 ================= ======================== ==================== ============
 b                 ``basis``                (B, *grid, N)        (3), (6)
 omega             ``omega``                (B, K, N) or (P, N)  (3)-(6)
-r, J              ``residual, jacobian``   (P, R), (P, R, N)    (4), (5), (9)
+r, J              ``residual, jacobian``   (P, R), (P, R, N)    (4), (5), (8)
 lambda            ``damping``              (P,)                 (5)
-z, F, dF/dz       ``operators, law,``      (C, ...)             (9)
+z, F, dF/dz       ``operators, law,``      (C, ...)             (8)
                   ``law_slopes``
-g, H              ``optimality,``          (P, N), (P, N, N)    (8), (10)
+g, H              ``optimality,``          (P, N), (P, N, N)    (9), (10)
                   ``curvature``
 K, blocks         ``experts``              counts               (6)
 m                 ``n_points``             number

@@ -52,7 +52,7 @@ class ConstraintMoE(nn.Module):
     tol : float, optional
         Of the solver; default the equation's own. Paper: 1e-4, Navier-Stokes 1e-7.
     hessian : {"gauss_newton", "exact"}
-        The matrix of the backward pass (8).
+        The matrix of the backward pass (9).
     implicit : bool
         Whether the coefficients carry a derivative; False leaves it out (an ablation).
 
@@ -169,9 +169,9 @@ class ConstraintMoE(nn.Module):
         return run, solver.implicit_solution(omega, self.optimality(omega, rows), self.curvature(omega, own))
 
     def optimality(self, omega: Tensor, rows: Rows) -> Tensor:
-        """The gradient of the cost in the coefficients, (P, N): zero at a solution (8)."""
+        """The gradient of the cost in the coefficients, (P, N): zero at a solution (9)."""
         r, J = self.pde.residual(omega, rows), self.pde.jacobian(omega, rows)
-        return (J.mT @ r[..., None]).squeeze(-1)  # (8)
+        return (J.mT @ r[..., None]).squeeze(-1)  # (9)
 
     def curvature(self, omega: Tensor, rows: Rows) -> Tensor:
         """Its derivative in the coefficients, (P, N, N): exact, or without the residual's curvature (10)."""

@@ -111,9 +111,9 @@ class PDE(abc.ABC):
     def jacobian(self, omega: Tensor, rows: Rows) -> Tensor:
         """Their derivatives in the coefficients: (P, R, N)."""
         slopes = self.weight * self.law_slopes(_values(rows, omega))
-        law = slopes[0, ..., None] * rows.points[0]  # (9)
+        law = slopes[0, ..., None] * rows.points[0]  # (8)
         for slope, points in zip(slopes[1:], rows.points[1:], strict=True):
-            law = torch.addcmul(law, slope[..., None], points)  # (9)
+            law = torch.addcmul(law, slope[..., None], points)  # (8)
         parts = [law, rows.fixed]
         if self.ridge:
             parts.append(self.ridge * torch.eye(omega.shape[-1], dtype=omega.dtype).expand(len(omega), -1, -1))
@@ -215,7 +215,7 @@ class DiffusionSorption(PDE):
         """Its derivatives in u, u_t, u_xx."""
         u, u_t, u_xx = z
         R = self.R(u)
-        return torch.stack([self.D * self.R_slope(u) / R**2 * u_xx, torch.ones_like(u_t), -self.D / R])  # (9)
+        return torch.stack([self.D * self.R_slope(u) / R**2 * u_xx, torch.ones_like(u_t), -self.D / R])  # (8)
 
     def conditions(self, field: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Initial values relative to u_0, u at the left end, u - D u_x at the right."""

@@ -146,7 +146,7 @@ def iterate(
 
 
 def implicit_solution(omega: Tensor, gradient: Tensor, hessian: Tensor) -> Tensor:
-    """The solution with its derivative (8) attached: the same numbers, and the implicit function theorem in the backward pass.
+    """The solution with its derivative (9) attached: the same numbers, and the implicit function theorem in the backward pass.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def implicit_solution(omega: Tensor, gradient: Tensor, hessian: Tensor) -> Tenso
     if info.any():
         raise ValueError("hessian must not be singular")
     moved = torch.linalg.lu_solve(factors, pivots, (gradient - gradient.detach())[..., None])
-    return omega - moved.squeeze(-1)  # (8)
+    return omega - moved.squeeze(-1)  # (9)
 
 
 def _cosine(J: Tensor, r: Tensor) -> Tensor:
