@@ -1,4 +1,4 @@
-"""PI-HC-MoE: batched solves against SciPy one by one, solves and training steps against the number of experts, a classical method."""
+"""PI-HC-MoE: batched solves against SciPy one by one, costs against the number of experts, and a classical method."""
 
 from __future__ import annotations
 

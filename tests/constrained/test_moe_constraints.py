@@ -510,10 +510,10 @@ def test_spectral_convolution_acts_on_single_modes():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_lowers_the_loss_and_repeats_itself(kind):
-    first, second = tiny(kind, lr=5e-3), tiny(kind, lr=5e-3)
+    first, second = tiny(kind, lr=1e-2), tiny(kind, lr=1e-2)
     ics = np.linspace(0.02, 0.19, 2)
-    first.fit(ics, 25)
-    second.fit(ics, 25)
+    first.fit(ics, 12)
+    second.fit(ics, 12)
     assert first.history_ == second.history_
     assert np.mean(first.history_["loss"][-3:]) < 0.95 * first.history_["loss"][0]
     assert set(first.history_["converged"]) == {1.0}
