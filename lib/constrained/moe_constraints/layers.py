@@ -147,7 +147,7 @@ class ConstraintMoE(nn.Module):
         run, omega = self._solve(rows)
         per_expert = (len(condition), self.n_experts)
         omega = omega.reshape(*per_expert, -1)
-        u = self.assemble((self.partition(basis) @ omega[..., None]).squeeze(-1))  # (3), (6)
+        u = self.assemble((self.partition(basis) @ omega[..., None])[..., 0])  # (3), (6)
         base = self.pde.base(condition)
         u = u if base is None else u + base
         told = (run[name].reshape(per_expert) for name in ("n_iter", "cost", "converged"))
@@ -159,10 +159,10 @@ class ConstraintMoE(nn.Module):
             raise ValueError(f"basis must not have more functions than an expert has rows, got {n}")
         with torch.no_grad():
             start = rows.points.new_full((rows.points.shape[1], n), pde.start)
-            lam = torch.full_like(start[:, 0], 1e-2)
+            lam = torch.full_like(start[:, 0], solver.DAMPING)
             own = Rows(rows.points.detach(), _detached(rows.offset), rows.fixed.detach(), rows.target.detach())
             calls = (lambda w: pde.residual(w, own)), (lambda w: pde.jacobian(w, own))
-            run = solver.iterate(*calls, start, lam, None, self.tol, self.max_iter, shrink=0.3, grow=5.0)  # (4), (5)
+            run = solver.iterate(*calls, start, lam, None, self.tol, self.max_iter, solver.SHRINK, solver.GROW)
         omega = run["x"]
         if not (self.implicit and torch.is_grad_enabled() and rows.points.requires_grad):
             return run, omega

@@ -106,7 +106,7 @@ class PDE(abc.ABC):
         """All rows of (4) at coefficients (P, N): (P, R)."""
         law = self.weight * self.law(_values(rows, omega))
         fixed = (rows.fixed @ omega[..., None]).squeeze(-1) - rows.target
-        return torch.cat([law, fixed, *([self.ridge * omega] if self.ridge else [])], dim=-1)  # (4)
+        return torch.cat([law, fixed, *([self.ridge * omega] if self.ridge else [])], dim=1)  # (4)
 
     def jacobian(self, omega: Tensor, rows: Rows) -> Tensor:
         """Their derivatives in the coefficients: (P, R, N)."""

@@ -23,6 +23,8 @@ _LITTLE_DAMPING = 1.0
 #: Largest cosine of residual and columns at which a point is stationary to rounding.
 _STATIONARY = 1e-10
 _STUCK = 1e-4
+#: lambda in (5) at the start, and what it is multiplied by after a gain and after a loss.
+DAMPING, SHRINK, GROW = 1e-2, 0.3, 5.0
 #: A step of so many roundings of the point is none.
 _ROUNDING = 64
 
@@ -34,9 +36,9 @@ def levenberg_marquardt(
     *,
     tol: float = 1e-4,
     max_iter: int = 50,
-    damping: Any = 1e-2,
-    shrink: float = 0.3,
-    grow: float = 5.0,
+    damping: Any = DAMPING,
+    shrink: float = SHRINK,
+    grow: float = GROW,
     callback: Callable[..., Any] | None = None,
 ) -> OptimizeResult:
     """Minimize half the squared norm of each of P residuals at once.
