@@ -120,7 +120,7 @@ def iterate(
 ) -> dict[str, Any]:
     """Run (5) on every problem until each has converged or is stuck; finished ones stay as they are."""
     x, r = x.clone(), _checked(rows, x)
-    J, cost = _checked_jacobian(slopes, x, r), 0.5 * r.square().sum(-1)  # (4)
+    J, cost = _checked_jacobian(slopes, x, r), 0.5 * r.square().sum(1)  # (4)
     if not torch.isfinite(cost).all():
         raise ValueError("residual must be finite at x0, and its squares too, got NaN or infinity")
     converged = _cosine(J, r) <= _STATIONARY
