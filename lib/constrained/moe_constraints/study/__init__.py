@@ -1,0 +1,27 @@
+"""What only the chapter's experiments use: matched weights, initial states, protocols, and the rivals."""
+
+from lib.constrained.moe_constraints.study.instances import implicit_euler, matched_weights, vorticities
+from lib.constrained.moe_constraints.study.protocols import (
+    EarlyDiffusionSorption,
+    RandomMoE,
+    Run,
+    Work,
+    build,
+    relative_error,
+    solve_work,
+    tuned,
+)
+
+__all__ = [
+    "EarlyDiffusionSorption",
+    "RandomMoE",
+    "Run",
+    "Work",
+    "build",
+    "implicit_euler",
+    "matched_weights",
+    "relative_error",
+    "solve_work",
+    "tuned",
+    "vorticities",
+]
