@@ -388,6 +388,15 @@ def test_value_stays_and_the_derivative_can_be_left_out(task, basis):
     assert detached.u.requires_grad  # the direct path stays
 
 
+def test_implicit_solution_of_a_root():
+    b = torch.tensor([[2.0], [9.0]], dtype=torch.float64, requires_grad=True)
+    root = b.detach().sqrt()
+    omega = moe.implicit_solution(root, root**2 - b, 2 * root[..., None])
+    np.testing.assert_array_equal(omega.detach(), root)
+    omega.sum().backward()
+    np.testing.assert_allclose(b.grad, 1 / (2 * root), rtol=1e-12)
+
+
 def test_singular_hessian_is_refused():
     with pytest.raises(ValueError, match="singular"):
         moe.implicit_solution(torch.ones(1, 2), torch.zeros(1, 2), torch.ones(1, 2, 2))
@@ -595,11 +604,23 @@ def test_work_counts_rows_and_iterations(task, basis):
     assert (work.longest, work.total) == (work.rows * work.iterations.max(), work.rows * work.iterations.sum())
 
 
-def test_tuning_goes_on_with_the_best_and_leaves_candidates_alone():
+def test_training_is_measured_on_the_way_and_leaves_the_model_alone():
     equation = moe.DiffusionSorption(8, 16)
-    models = [study.build("soft", equation, width=4, layers=1, modes=2, lr=lr, batch=2) for lr in (1e-9, 1e-2)]
+    model = study.build("soft", equation, width=4, layers=1, modes=2, lr=1e-2, batch=2, steps=7)
     truth = equation.reference([0.1])
-    run = study.tuned(models, [0.05, 0.1], [0.1], truth, tune=4, steps=8, every=2)
-    assert (run.chosen, run.steps, run.errors.shape) == (1, [0, 2, 4, 6, 8], (5, 1))
-    assert models[0].history_["loss"] == []
+    run = study.trained(model, [0.05, 0.1], [0.1], truth, steps=7, every=3)
+    assert (run.steps, run.errors.shape) == ([0, 3, 6, 7], (4, 1))
+    assert model.history_["loss"] == []
     np.testing.assert_allclose(run.errors[-1], study.relative_error(run.model.predict([0.1]), truth))
+    at_once = copy.deepcopy(model).fit([0.05, 0.1], steps=7).predict([0.1])
+    np.testing.assert_array_equal(run.model.predict([0.1]), at_once)
+
+
+def test_nudged_weights_differ_in_their_last_bits():
+    model = study.build("global", moe.DiffusionSorption(8, 16), n_basis=3, width=4, layers=1, modes=2)
+    twin = study.nudged(model, 1e-15, seed=3)
+    for one, other in zip(model.network.parameters(), twin.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-14, atol=0)
+    assert not torch.equal(model.network.head.weight, twin.network.head.weight)
+    far = study.nudged(model, 0.1, seed=3)
+    assert 0.05 < float((far.network.head.weight / model.network.head.weight - 1).detach().std()) < 0.2

@@ -7,9 +7,10 @@ from lib.constrained.moe_constraints.study.protocols import (
     Run,
     Work,
     build,
+    nudged,
     relative_error,
     solve_work,
-    tuned,
+    trained,
 )
 
 __all__ = [
@@ -20,8 +21,9 @@ __all__ = [
     "build",
     "implicit_euler",
     "matched_weights",
+    "nudged",
     "relative_error",
     "solve_work",
-    "tuned",
+    "trained",
     "vorticities",
 ]

@@ -1,10 +1,9 @@
-"""How the methods are compared: the same networks, conditions, steps and tuning; and what a solve costs."""
+"""How the methods are compared: the same networks, conditions and steps; and what a solve costs."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from lib.constrained.moe_constraints.models import PIHC, PIHCMoE, SoftConstraint
 from lib.constrained.moe_constraints.network import FNO2d, FNO3d
 from lib.constrained.moe_constraints.pde import PDE, DiffusionSorption, Rows
 
-__all__ = ["EarlyDiffusionSorption", "RandomMoE", "Run", "Work", "build", "relative_error", "solve_work", "tuned"]
+__all__ = ["EarlyDiffusionSorption", "RandomMoE", "Run", "Work", "build", "nudged", "relative_error", "solve_work", "trained"]
 
 
 def build(
@@ -116,74 +115,77 @@ class Run:
     Attributes
     ----------
     model : SoftConstraint
-    chosen : int
-        The candidate that went on.
     steps : list of int
     errors : array, shape (len(steps), n_test)
     """
 
     model: SoftConstraint
-    chosen: int
     steps: list[int]
     errors: np.ndarray
 
 
-def tuned(
-    candidates: Sequence[SoftConstraint],
-    conditions: Any,
-    test: Any,
-    truth: Any,
-    *,
-    tune: int = 10,
-    steps: int = 50,
-    every: int = 10,
-) -> Run:
-    """Train all candidates for `tune` steps, and the best of them on to `steps`.
+def trained(model: SoftConstraint, conditions: Any, test: Any, truth: Any, *, steps: int = 50, every: int = 10) -> Run:
+    """Train a copy of a model and measure its errors on the way.
 
     Parameters
     ----------
-    candidates : sequence of models
-        Of one method; the best has the lowest mean error over every second test condition.
+    model : SoftConstraint
+        Untrained, or trained in part.
     conditions, test : array_like
         To train on, without solutions; and to measure at.
     truth : array_like, shape (n_test, *grid)
-    tune, steps, every : int
-        First steps, all steps, steps between two measurements.
+    steps, every : int
+        Steps of training, and between two measurements.
 
     Examples
     --------
     >>> from lib.constrained.moe_constraints import DiffusionSorption
-    >>> from lib.constrained.moe_constraints.study import build, tuned
+    >>> from lib.constrained.moe_constraints.study import build, trained
     >>> pde = DiffusionSorption(n_t=8, n_x=16)
     >>> model = build("global", pde, n_basis=3, width=4, layers=1, modes=2, batch=2)
-    >>> run = tuned([model], [0.05, 0.1], [0.1], pde.reference([0.1]), tune=2, steps=4, every=2)
-    >>> run.steps
-    [0, 2, 4]
+    >>> trained(model, [0.05, 0.1], [0.1], pde.reference([0.1]), steps=3, every=2).steps
+    [0, 2, 3]
     """
-    tune, steps = checks.integer("tune", tune, low=1), checks.integer("steps", steps, low=1)
-    every, candidates = checks.integer("every", every, low=1), copy.deepcopy(list(candidates))
-    if not candidates or not all(isinstance(model, SoftConstraint) for model in candidates):
-        raise TypeError(f"candidates must be models, at least one, got {checks.shown(candidates)}")
-    conditions, test, truth = (
-        checks.array(name, value) for name, value in (("conditions", conditions), ("test", test), ("truth", truth))
-    )
-    curves = [[relative_error(model.predict(test), truth)] for model in candidates]
-    marks = [0]
-
-    def advance(model: SoftConstraint, curve: list[np.ndarray], end: int) -> None:
-        model.fit(conditions, steps=end - len(model.history_["loss"]))
-        curve.append(relative_error(model.predict(test), truth))
-
-    ends = sorted({*range(every, steps, every), min(tune, steps), steps})
-    for end in [end for end in ends if end <= tune]:
+    if not isinstance(model, SoftConstraint):
+        raise TypeError(f"model must be a SoftConstraint, got {checks.shown(model)}")
+    steps, every = checks.integer("steps", steps, low=1), checks.integer("every", every, low=1)
+    named = (("conditions", conditions), ("test", test), ("truth", truth))
+    conditions, test, truth = (checks.array(name, value) for name, value in named)
+    model = copy.deepcopy(model)
+    marks, errors = [0], [relative_error(model.predict(test), truth)]
+    for end in [*range(every, steps, every), steps]:
+        model.fit(conditions, steps=end - marks[-1])
         marks.append(end)
-        for model, curve in zip(candidates, curves, strict=True):
-            advance(model, curve, end)
-    chosen = int(np.argmin([round(float(curve[-1][::2].mean()), 9) for curve in curves]))
-    for end in [end for end in ends if end > tune]:
-        marks.append(end)
-        advance(candidates[chosen], curves[chosen], end)
-    return Run(candidates[chosen], chosen, marks, np.array(curves[chosen]))
+        errors.append(relative_error(model.predict(test), truth))
+    return Run(model, marks, np.array(errors))
+
+
+def nudged(model: SoftConstraint, size: float = 1e-15, seed: int = 0) -> SoftConstraint:
+    """A copy of a model whose weights are changed as rounding would change them.
+
+    Parameters
+    ----------
+    model : SoftConstraint
+    size : float
+        Standard deviation of the relative changes.
+    seed : int
+
+    Examples
+    --------
+    >>> from lib.constrained.moe_constraints import DiffusionSorption
+    >>> from lib.constrained.moe_constraints.study import build, nudged
+    >>> model = build("global", DiffusionSorption(n_t=8, n_x=16), n_basis=3, width=4, layers=1, modes=2)
+    >>> float(abs(nudged(model).network.out.bias / model.network.out.bias - 1).max()) < 1e-13
+    True
+    """
+    if not isinstance(model, SoftConstraint):
+        raise TypeError(f"model must be a SoftConstraint, got {checks.shown(model)}")
+    size, model = checks.positive("size", size), copy.deepcopy(model)
+    rng = np.random.default_rng(checks.integer("seed", seed, low=0))
+    with torch.no_grad():
+        for part in model.network.parameters():
+            part.mul_(1 + size * torch.from_numpy(rng.standard_normal(tuple(part.shape))))
+    return model
 
 
 class RandomMoE(ConstraintMoE):
