@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import OptimizeResult
 
 from lib.backprop_free import cbo, directional_attacks, fzoos
-from lib.constrained import sketched_sqp, topo_swaps
+from lib.constrained import moe_constraints, sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
 from lib.online import sor_bandit
 
@@ -56,6 +56,10 @@ SOLVERS = {
             sketched_sqp.EqualityProblem(lambda z: z @ z, lambda z: [z[0] + z[1] - 1], x), seed=0
         ),
         START,
+    ),
+    "levenberg_marquardt": (
+        lambda x: moe_constraints.levenberg_marquardt(lambda w: w @ torch.from_numpy(MATRIX) - 1, x),
+        np.ones(3),
     ),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),
 }
