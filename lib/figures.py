@@ -118,8 +118,9 @@ def show(caption: str) -> None:
     if fig.get_figwidth() > WIDEST:
         raise ValueError(f"a figure is at most {WIDEST} inches wide, got {fig.get_figwidth():g}")
     png, width, height = _picture(fig, _DRAFT_DPI if _draft else _DPI)
+    if not _has_map(fig):
+        png = _fewer_colors(png, 256)
     plt.close(fig)
-    png = _fewer_colors(png, 256)
     size = {"width": width // 2, "height": height // 2}
     _display({"image/png": base64.b64encode(png).decode(), "text/plain": "<figure>"}, {"image/png": size})
     _caption(caption)
@@ -189,6 +190,14 @@ def _slider(pictures: list[str], labels: list[str], first: int, width: int) -> s
         f' style="width:{min(width, 420)}px;max-width:70%;vertical-align:middle"> '
         f"<output>{html.escape(labels[first])}</output></label></div>"
     )
+
+
+def _has_map(fig: Figure) -> bool:
+    """Whether colors of the figure stand for numbers, so that none may be replaced by its neighbor."""
+    from matplotlib.cm import ScalarMappable
+
+    drawn = [artist for ax in fig.axes for artist in (*ax.images, *ax.collections) if isinstance(artist, ScalarMappable)]
+    return any(artist.get_array() is not None for artist in drawn)
 
 
 def _fewer_colors(png: bytes, n: int) -> bytes:

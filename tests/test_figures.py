@@ -84,6 +84,26 @@ def test_the_same_figure_has_the_same_bytes(shown):
     assert shown[0] == shown[2]
 
 
+@pytest.mark.parametrize("drawn", ["imshow", "pcolormesh", "contourf", "scatter"])
+def test_colors_that_stand_for_numbers_are_kept(shown, drawn):
+    """No color of a map is replaced by its neighbor; a picture without a map has 256 colors at most."""
+
+    def picture(number):
+        return Image.open(io.BytesIO(base64.b64decode(shown[number][0]["image/png"])))
+
+    ax = plt.subplots(figsize=(7, 7))[1]
+    field = np.add.outer(np.linspace(0, 1, 40), np.linspace(0, 1, 40))
+    if drawn == "scatter":
+        ax.scatter(*np.indices(field.shape), c=field, cmap="RdBu_r")
+    else:
+        getattr(ax, drawn)(field, cmap="RdBu_r")
+    figures.show("A map.")
+    assert picture(0).mode in ("RGB", "RGBA")
+    plt.subplots()[1].plot([1, 2])
+    figures.show("Lines.")
+    assert picture(2).mode == "P"
+
+
 def test_show_refuses_what_a_page_cannot_show(shown):
     with pytest.raises(ValueError, match="no figure to show"):
         figures.show("Look.")
