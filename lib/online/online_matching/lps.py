@@ -151,7 +151,7 @@ def all_columns(problem: StochasticMatching) -> list[tuple[int, tuple[int, ...]]
 
 def survivals(p: Array) -> Array:
     """Chance that each of a list of offers is still made: that all before it failed, shape of p."""
-    return np.cumprod(np.r_[1.0, 1.0 - p[:-1]])
+    return np.append(1.0, np.cumprod(1.0 - p[:-1]))
 
 
 def _incidence(problem: StochasticMatching, columns: list[tuple[int, tuple[int, ...]]], survival: bool) -> csc_array:
@@ -207,9 +207,11 @@ def opportunity(problem: StochasticMatching, beta: Array) -> Array:
 
 
 def _generation(problem: StochasticMatching, max_rounds: int) -> OptimizeResult:
-    columns = [(u, (int(v),)) for u in range(problem.shape[0]) for v in np.flatnonzero(problem.P[u])]
-    known, n = set(columns), problem.shape[0]
-    for rounds in range(1, max_rounds + 1):
+    n, rounds = problem.shape[0], 0
+    columns: list[tuple[int, tuple[int, ...]]] = [(u, (int(v),)) for u in range(n) for v in np.flatnonzero(problem.P[u])]
+    known = set(columns)
+    while True:
+        rounds += 1
         solved = _stochastic_master(problem, columns)
         alpha, beta = solved.prices[:n], solved.prices[n:]
         fresh = []
@@ -218,7 +220,7 @@ def _generation(problem: StochasticMatching, max_rounds: int) -> OptimizeResult:
             column = (u, tuple(np.flatnonzero(taken).tolist()))
             if values[0] > alpha[u] + 1e-9 * problem.weights[u] and column not in known:
                 fresh.append(column)
-        if not fresh or not solved.success:
+        if not fresh or not solved.success or rounds == max_rounds:
             break
         columns += fresh
         known.update(fresh)
@@ -231,7 +233,7 @@ def _generation(problem: StochasticMatching, max_rounds: int) -> OptimizeResult:
 def _compact(problem: StochasticMatching) -> OptimizeResult:
     """Offers a and survival s on the edges: u is offered v with chance a <= s, and survives that with chance s - p a."""
     u, v = np.nonzero(problem.P)  # by offline vertex, in order of arrival
-    p, count, (n, m) = problem.P[u, v], len(u), problem.shape
+    p, count, m = problem.P[u, v], len(u), problem.shape[1]
     edge = np.arange(count)
     later = np.flatnonzero(np.r_[False, u[1:] == u[:-1]]) if count else edge
     first = np.setdiff1d(edge, later)
@@ -298,9 +300,7 @@ def _column_result(
     return _result(problem, solved, x, solved.prices[:n], solved.prices[n:], columns=kept, nit=rounds)
 
 
-def _result(
-    problem: StochasticMatching, solved: _Solved, x: Array, alpha: Array, beta: Array, **more: Any
-) -> OptimizeResult:
+def _result(problem: StochasticMatching, solved: _Solved, x: Array, alpha: Array, beta: Array, **more: Any) -> OptimizeResult:
     bound, scale = float(alpha.sum() + beta.sum()), max(1.0, abs(solved.fun))
     status, message = solved.status, solved.message
     if solved.success and not abs(bound - solved.fun) <= GAP * scale:

@@ -1,4 +1,4 @@
-"""The best adaptive planner that knows the graph, the order and the probabilities, but not the coins: by dynamic programming."""
+"""The best adaptive planner that knows the graph, the order and the chances, but not the coins: by dynamic programming."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Greedy(Policy):
     Examples
     --------
     >>> from lib.online.online_matching import Greedy, simulate
-    >>> simulate([[1.0, 1.0], [0.5, 0.0]], Greedy(), runs=10, seed=0).successes.mean()
+    >>> simulate([[1.0, 1.0], [0.5, 0.0]], Greedy(), runs=10, seed=0).value
     np.float64(1.0)
     """
 

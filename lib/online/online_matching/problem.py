@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 def hazard(p: ArrayLike) -> Array:
-    """By how much an offer of success probability p raises a load: ``-log(1 - p)``, so that loads add where chances multiply."""
+    """By how much an offer of chance p raises a load: ``-log(1 - p)``, so that loads add where chances multiply."""
     with np.errstate(divide="ignore"):
         return -np.log1p(-np.asarray(p, dtype=float))  # (1)
 

@@ -155,8 +155,7 @@ def exact_value(P: ArrayLike | StochasticMatching, policy: Policy) -> float:
             continue
         share = _shares(policy, view)  # (states, k): with which chance each neighbor is offered
         row, at = np.nonzero(share)
-        u, weight = view.who[at], chance[row] * share[row, at]
-        p = view.p[at]
+        u, p, weight = view.who[at], view.p[at], chance[row] * share[row, at]
         total += float(weight * p @ problem.weights[u])
         won, lost = alive[row], loads[row]
         won[np.arange(len(u)), u] = False
@@ -184,7 +183,7 @@ def _merged(chance: Array, loads: Array, alive: np.ndarray) -> tuple[Array, Arra
     chance, alive = chance[kept], alive[kept]
     loads = np.where(alive, loads[kept], 0.0)
     _, first, which = np.unique(np.hstack([alive, loads.round(9)]), axis=0, return_index=True, return_inverse=True)
-    return np.bincount(which.ravel(), weights=chance), loads[first], alive[first]
+    return np.bincount(which.ravel(), weights=chance).astype(float), loads[first], alive[first]
 
 
 class OnlineMatcher:

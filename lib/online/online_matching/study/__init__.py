@@ -1,3 +1,37 @@
-"""TODO: what only the chapter's experiments use: protocols, rivals, instances, training scripts."""
+"""The chapter's experiments: hard families and random graphs, real click logs, rivals, and what is measured."""
 
-__all__: list[str] = []
+from lib.online.online_matching.study.clicks import CAMPAIGNS, ClickLog, click_instance, click_log
+from lib.online.online_matching.study.instances import private_and_shared, random_graph, triangle, two_groups
+from lib.online.online_matching.study.protocols import (
+    Displacement,
+    Ladder,
+    batch_means,
+    coin_mean,
+    displacement,
+    form_gaps,
+    ladder,
+    least_mass,
+)
+from lib.online.online_matching.study.rivals import BidPrice, LeastLoaded, forecast
+
+__all__ = [
+    "CAMPAIGNS",
+    "BidPrice",
+    "ClickLog",
+    "Displacement",
+    "Ladder",
+    "LeastLoaded",
+    "batch_means",
+    "click_instance",
+    "click_log",
+    "coin_mean",
+    "displacement",
+    "forecast",
+    "form_gaps",
+    "ladder",
+    "least_mass",
+    "private_and_shared",
+    "random_graph",
+    "triangle",
+    "two_groups",
+]
