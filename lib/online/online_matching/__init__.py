@@ -8,8 +8,8 @@ program with one variable for each offline vertex and each list of offers to it.
 Implemented: Stochastic Balance for any gain function, Ranking, Greedy, random offers; their expected rewards, simulated or
 exact; the matching LP, the configuration LP, and the Stochastic Configuration LP with all columns, by column generation and in
 a compact form; the stochastic optimum by dynamic programming; the constants of three analyses against two benchmarks. The
-paper's body was not available: the statement of its LP follows the abstract, the derivations of the constants and the compact form are
-ours. Not implemented: the paper's analysis of Ranking.
+paper's body was not available: the statement of its LP follows the abstract, the derivations of the constants and the compact
+form are ours. Not implemented: the paper's analysis of Ranking.
 
 =============== ================================================ ============= =============
 symbol          name                                             shape         equation

@@ -1,13 +1,12 @@
 """The chapter's experiments: hard families and random graphs, real click logs, rivals, and what is measured."""
 
 from lib.online.online_matching.study.clicks import CAMPAIGNS, ClickLog, click_instance, click_log
+from lib.online.online_matching.study.coupling import Displacement, PriceLoss, displacement, price_loss
 from lib.online.online_matching.study.instances import private_and_shared, random_graph, triangle, two_groups
 from lib.online.online_matching.study.protocols import (
-    Displacement,
     Ladder,
     batch_means,
     coin_mean,
-    displacement,
     form_gaps,
     ladder,
     least_mass,
@@ -21,6 +20,7 @@ __all__ = [
     "Displacement",
     "Ladder",
     "LeastLoaded",
+    "PriceLoss",
     "batch_means",
     "click_instance",
     "click_log",
@@ -30,6 +30,7 @@ __all__ = [
     "form_gaps",
     "ladder",
     "least_mass",
+    "price_loss",
     "private_and_shared",
     "random_graph",
     "triangle",

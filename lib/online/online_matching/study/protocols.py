@@ -1,4 +1,4 @@
-"""What the experiments measure: ratios in batches of runs, the ladder of bounds, offers that an early success displaces."""
+"""What the experiments measure: ratios in batches of runs, the ladder of bounds, three forms of one program, coins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from lib import checks
 from lib.online.online_matching import (
+    OnlineMatcher,
     Policy,
     StochasticBalance,
     StochasticMatching,
@@ -21,7 +22,6 @@ from lib.online.online_matching import (
 )
 from lib.online.online_matching.lps import all_columns, survivals
 from lib.online.online_matching.problem import Array, hazard
-from lib.online.online_matching.study.rivals import LeastLoaded
 
 
 def batch_means(
@@ -117,67 +117,6 @@ def form_gaps(P: ArrayLike | StochasticMatching) -> tuple[float, int]:
     return float(np.ptp(values) / max(values.max(), 1e-12)), cheap
 
 
-class Displacement(NamedTuple):
-    """What the early success of one offline vertex displaces, over many coupled runs of an equal-chance instance.
-
-    Attributes
-    ----------
-    missed : ndarray of int
-        Offers that the vertex does not get because it succeeds early.
-    fallen : ndarray of int
-        Its neighbors whose price falls below the vertex' own last price.
-    sinking : int
-        Times at which the load of another vertex is lower than without the success.
-    """
-
-    missed: np.ndarray
-    fallen: np.ndarray
-    sinking: int
-
-
-def displacement(P: ArrayLike | StochasticMatching, u: int = 0, pairs: int = 50, seed: Any = None) -> Displacement:
-    """Compare runs in which vertex u never succeeds with runs in which it does, all other thresholds alike.
-
-    Parameters
-    ----------
-    P : array_like, shape (n, m), or StochasticMatching
-        All chances equal.
-    u : int
-    pairs : int
-    seed : None, int or Generator
-
-    Examples
-    --------
-    >>> from lib.online.online_matching.study import displacement, random_graph
-    >>> found = displacement(random_graph(4, 40, p=0.1, equal=True, seed=0), pairs=20, seed=0)
-    >>> bool((found.fallen <= found.missed).all()), found.sinking
-    (True, 0)
-    """
-    problem = P if isinstance(P, StochasticMatching) else StochasticMatching(P)
-    chances = np.unique(problem.P[problem.P > 0])
-    if len(chances) > 1:
-        raise ValueError(f"P must hold one probability only, got {len(chances)} different ones")
-    n, m = problem.shape
-    u, pairs = checks.integer("u", u, low=0, high=n - 1), checks.integer("pairs", pairs, low=1)
-    theta = problem.sample_thresholds(pairs, checks.generator("seed", seed))
-    never = theta.copy()
-    never[:, u] = np.inf
-    both = np.vstack([theta, never])
-    played = simulate(problem, LeastLoaded(in_order=True), 2 * pairs, 0, thresholds=both, keep_choices=True)
-    assert played.choices is not None
-    offered = played.choices[:, :, None] == np.arange(n)  # (2 pairs, m, n)
-    counts = offered.cumsum(axis=1)
-    before = np.take_along_axis(counts - offered, np.maximum(played.choices, 0)[:, :, None], 2)[:, :, 0]
-    level = np.where(played.choices >= 0, before, m + 1)  # of each arrival: load of its vertex before it, as a count
-    early, late = counts[:pairs], counts[pairs:]
-    last = late[:, -1, u]
-    near = problem.P[u] > 0
-    fallen = (level[:pairs][:, near] > last[:, None]).sum(axis=1)
-    others = np.arange(n) != u
-    sinking = int((early[:, :, others] < late[:, :, others]).sum())
-    return Displacement(last - early[:, -1, u], fallen, sinking)
-
-
 def coin_mean(P: ArrayLike | StochasticMatching, policy: Policy, runs: int = 1000, seed: Any = None) -> tuple[float, float]:
     """Mean reward and its standard error with a fresh coin for each offer, one run after the other: an oracle for `simulate`.
 
@@ -195,8 +134,6 @@ def coin_mean(P: ArrayLike | StochasticMatching, policy: Policy, runs: int = 100
     >>> coin_mean([[1.0, 1.0], [0.5, 0.0]], Greedy(), runs=5, seed=0)
     (1.0, 0.0)
     """
-    from lib.online.online_matching import OnlineMatcher
-
     problem = P if isinstance(P, StochasticMatching) else StochasticMatching(P)
     runs, rng, rewards = checks.integer("runs", runs, low=1), checks.generator("seed", seed), []
     for _ in range(runs):
