@@ -210,8 +210,6 @@ def test_ranking_gets_the_classical_value_on_certain_successes():
 def test_ranking_weighs_chances_by_its_marks():
     marks, p = np.array([[0.9, 0.1]]), np.array([0.5, 0.4])
     view = policies.View(0, np.arange(2), p, np.ones(2), np.zeros((1, 2)), np.ones((1, 2), bool), marks)
-        0, np.arange(2), np.array([0.5, 0.4]), np.ones(2), np.zeros((1, 2)), np.ones((1, 2), bool), np.array([[0.9, 0.1]])
-    )
     expected = np.array([[0.5 * (1 - np.exp(-0.1)), 0.4 * (1 - np.exp(-0.9))]])
     np.testing.assert_allclose(om.Ranking().scores(view), expected)
 

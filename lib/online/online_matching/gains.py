@@ -105,7 +105,7 @@ def gain_function(kind: str = "equal") -> Callable[[ArrayLike], Array]:
 
 @lru_cache
 def _table(benchmark: str, displaced: str) -> GainTable:
-    found = guarantee(benchmark, displaced)
+    found = guarantee(benchmark, displaced, 401)
     return GainTable(tuple(found.loads.tolist()), tuple(found.gains.tolist()))
 
 
