@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from lib.online import online_matching as om
-from lib.online.online_matching import lps, policies
+from lib.online.online_matching import lps, policies, simulation
 from lib.online.online_matching.study import LeastLoaded, ladder, random_graph, triangle
 
 RULES = [om.StochasticBalance(), om.Greedy(), om.RandomPolicy(), om.Ranking()]
@@ -358,8 +358,12 @@ def test_bad_arguments_are_named():
         om.configuration_lp(np.full((1, 15), 0.1))
     with pytest.raises(ValueError, match="another shape"):
         om.simulate([[0.1, 0.1]], om.stochastic_optimum([[0.1]]).policy(), 1, 0)
-    with pytest.raises(ValueError, match="states"):
-        om.exact_value(np.random.default_rng(0).random((8, 40)) / 2, om.Greedy())
+
+
+def test_too_many_states_are_refused(monkeypatch):
+    monkeypatch.setattr(simulation, "MOST_STATES", 50)
+    with pytest.raises(ValueError, match="more than 50 states"):
+        om.exact_value(np.random.default_rng(0).random((4, 20)) / 2, om.StochasticBalance())
 
 
 def test_a_user_function_gets_copies():
