@@ -34,7 +34,8 @@ def gain_goyal_udwani(load: ArrayLike) -> Array:
     x = 1.0 + np.asarray(load, dtype=float)
     small = np.minimum(x, 500.0)  # beyond, e^x E1(x) = 1/x - 1/x^2 + ..., to rounding
     far = 1 / x - 1 / x**2 + 2 / x**3
-    return 1.0 - np.where(x < 500.0, np.exp(small) * exp1(small), far)  # (12)
+    scaled = np.exp(small) * exp1(small)  # (12)
+    return 1.0 - np.where(x < 500.0, scaled, far)
 
 
 def gain_equal(load: ArrayLike) -> Array:
@@ -163,7 +164,8 @@ def kept_mass(benchmark: str, displaced: str, loads: Array, f: Array) -> Array:
     if displaced == "equal" and benchmark == "stochastic":
         return 2 * np.exp(-x / 2) - np.exp(-x)  # (13)
     if displaced == "equal":
-        return np.where(x <= 1, 2 - np.minimum(x, 1) - np.exp(-x), (np.e - 1) * np.exp(-x))  # (16)
+        low, high = 2 - x - np.exp(-x), (np.e - 1) * np.exp(-x)  # (16)
+        return np.where(x <= 1, low, high)
     area = cumulative_simpson(f, x=x, initial=0)
     first = np.array([_first_kept(benchmark, x[: k + 1], f[k], area[: k + 1]) for k in range(len(x))])
     inner = cumulative_simpson(area * np.exp(-x), x=x, initial=0)
