@@ -547,6 +547,19 @@ def test_sachs_through_the_real_wheel(cache: Path) -> None:
 
 
 @pytest.mark.network
+def test_open_bandit_through_the_real_wheel(cache: Path) -> None:
+    for campaign, n_items in (("men", 34), ("women", 46), ("all", 80)):
+        items, clicks, segments, affinities = lib.data.open_bandit(campaign)
+        assert affinities.shape == (len(items), n_items) == (10000, n_items)
+        assert set(items) == set(range(n_items))
+        assert set(clicks) == {0, 1}
+        assert set(segments) == set(range(segments.max() + 1))
+        assert lib.data.used()[f"open_bandit/{campaign}"]
+    with pytest.raises(ValueError, match="campaign"):
+        lib.data.open_bandit("children")
+
+
+@pytest.mark.network
 def test_keel_names_and_special_sets(cache: Path, offline: None, keel_wheel: bytes) -> None:
     put(cache, "keel", KEEL_WHEEL.name, keel_wheel)
     with zipfile.ZipFile(io.BytesIO(keel_wheel)) as archive:

@@ -11,6 +11,7 @@ to `obtain`, the verified bytes to a reader of `lib.data.formats`, and the array
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import hashlib
 import io
@@ -26,7 +27,7 @@ from lib import checks
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
 from .formats import read_idx, read_keel, read_keel_classes, read_libsvm, unpickle_arrays, write_idx
 from .keel_sets import KEEL_MULTICLASS_NAMES, KEEL_NAMES
-from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, MUSHROOMS, TABLE, DataSet
+from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, MUSHROOMS, OBP_WHEEL, TABLE, DataSet
 
 __all__ = [
     "DataSet",
@@ -42,6 +43,7 @@ __all__ = [
     "keel_names",
     "mnist",
     "mushrooms",
+    "open_bandit",
     "sachs",
     "used",
     "wine",
@@ -227,6 +229,48 @@ def mushrooms() -> tuple[Floats, Ints]:
     y = (y == 1).astype(np.int64)
     _loaded("mushrooms", X, y)
     return X, y
+
+
+def open_bandit(campaign: Literal["men", "women", "all"] = "men") -> tuple[Ints, Ints, Ints, Floats]:
+    """Fashion items that a shop showed at random, with the clicks (Saito et al. 2021, small sample), in order of time.
+
+    Parameters
+    ----------
+    campaign : {"men", "women", "all"}
+        34, 46 or 80 items.
+
+    Returns
+    -------
+    items, clicks, segments : int64, shape (10000,)
+        The item shown, whether it was clicked, and which of the groups of users with the same first three features saw it.
+    affinities : float64, shape (10000, n_items)
+        Of the user to each item.
+
+    Raises
+    ------
+    DataUnavailableError
+        No verified copy of the wheel could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> items, clicks, segments, affinities = lib.data.open_bandit("men")
+    >>> affinities.shape, int(clicks.sum())
+    ((10000, 34), 46)
+    """
+    checks.choice("campaign", campaign, ("men", "women", "all"))
+    _, [wheel] = obtain("open_bandit", (OBP_WHEEL,))
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        rows = list(csv.reader(archive.read(f"obp/dataset/obd/random/{campaign}/{campaign}.csv").decode().splitlines()))
+    head, table = rows[0], np.array(rows[1:])
+    table = table[np.argsort(table[:, head.index("timestamp")], kind="stable")]
+    features = [head.index(f"user_feature_{k}") for k in range(3)]
+    _, segments = np.unique(table[:, features], axis=0, return_inverse=True)
+    affinities = table[:, [k for k, name in enumerate(head) if name.startswith("user-item_affinity")]].astype(np.float64)
+    items, clicks = (table[:, head.index(name)].astype(np.int64) for name in ("item_id", "click"))
+    segments = segments.ravel().astype(np.int64)
+    _loaded(f"open_bandit/{campaign}", items, clicks, segments, affinities)
+    return items, clicks, segments, affinities
 
 
 def sachs() -> tuple[Floats, list[str], Ints]:

@@ -109,6 +109,12 @@ CDT_WHEEL = File(
     (Wheel("cdt==0.6.0"),),
 )
 
+OBP_WHEEL = File(
+    "obp-0.4.1-py3-none-any.whl",
+    ("87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208",),
+    (Wheel("obp==0.4.1"),),
+)
+
 TABLE = {
     row.name: row
     for row in (
@@ -170,6 +176,15 @@ TABLE = {
             "CC BY 4.0",
             "https://archive.ics.uci.edu/dataset/73",
             (MUSHROOMS,),
+        ),
+        DataSet(
+            "open_bandit",
+            "impressions of fashion items that a shop showed at random, with the clicks (Open Bandit Dataset, small sample)",
+            "3 campaigns of 10 000 impressions, 34, 46 and 80 items",
+            "PyPI wheel obp 0.4.1, read as an archive (data of Saito et al., NeurIPS Datasets and Benchmarks, 2021)",
+            "the package's: Apache 2.0; the data: CC BY 4.0",
+            "https://research.zozo.com/data.html",
+            (OBP_WHEEL,),
         ),
         DataSet(
             "sachs",

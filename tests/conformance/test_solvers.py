@@ -12,7 +12,7 @@ from scipy.optimize import OptimizeResult
 from lib.backprop_free import cbo, directional_attacks, fzoos
 from lib.constrained import moe_constraints, sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
-from lib.online import sor_bandit
+from lib.online import online_matching, sor_bandit
 
 
 def bowl(x):
@@ -26,6 +26,7 @@ def slope(x):
 START = np.array([2.0, -1.0])
 MATRIX = np.diag([4.0, 3.0, 2.0]) + np.eye(3, k=1) + np.eye(3, k=-1)
 HILL = directional_attacks.SurrogateProblem(torch.tanh, lambda y: -((y - 0.5) ** 2).sum())
+GRAPH = np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.0]])
 MOMENTS = np.array([[1.0, 0.5, 0.2], [0.5, 2.0, 0.4], [0.2, 0.4, 3.0]])
 
 #: Name -> the call, and the arrays that it is given.
@@ -61,6 +62,9 @@ SOLVERS = {
         lambda x: moe_constraints.levenberg_marquardt(lambda w: w @ torch.from_numpy(MATRIX) - 1, x),
         np.ones(3),
     ),
+    "matching_lp": (online_matching.matching_lp, GRAPH),
+    "configuration_lp": (online_matching.configuration_lp, GRAPH),
+    "stochastic_configuration_lp": (online_matching.stochastic_configuration_lp, GRAPH),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),
 }
 
