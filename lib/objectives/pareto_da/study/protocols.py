@@ -19,6 +19,7 @@ from torch import Tensor
 from lib import checks
 from lib.objectives.pareto_da.adaptation import Adaptation
 from lib.objectives.pareto_da.estimator import split_target, summary
+from lib.objectives.pareto_da.losses import refined, surrogate
 from lib.objectives.pareto_da.networks import mlp, seeded
 
 from .stacked import train_together, warm_together
@@ -51,6 +52,7 @@ class Variant:
     lp_mode: str = "guided"
     lr: float = 0.1
     scales: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    probe: bool = False  # whether `cosines` is taken at every look
 
 
 @dataclass
@@ -71,6 +73,12 @@ class Start:
         """Share of the target's images that a run classifies rightly; the only use of its labels."""
         return float((run.predict_logits(self.everything).argmax(1).numpy() == self.truth).mean())
 
+    def surrogate(self, run: Adaptation) -> float:
+        """The surrogate loss of a run on the whole held-out part."""
+        with torch.no_grad():
+            f = run.net(self.held_out)
+            return float(surrogate(refined(run.head(f), run.classwise(f), run.refine)))
+
 
 @dataclass
 class Outcome:
@@ -80,6 +88,7 @@ class Outcome:
     steps: list[int] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)
+    cosines: list[Floats] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
     run: Adaptation | None = None
 
@@ -190,6 +199,35 @@ def compare(
     return found
 
 
+def cosines(start: Start, run: Adaptation) -> Floats:
+    """Cosines of a run's gradients on all of the data, free of the noise of batches: pairs (S, D), (S, T), (D, T).
+
+    Parameters
+    ----------
+    start : Start
+        Where the run comes from.
+    run : Adaptation
+        After at least one step: before, the reversed gradient is 0.
+
+    Raises
+    ------
+    ValueError
+        For a run that has not taken a step.
+
+    Examples
+    --------
+    >>> from lib.objectives.pareto_da.study import Variant, compare, cosines, warm_starts
+    >>> starts = warm_starts(["M-O"], n=60, warmup=2, seeds=[0])
+    >>> cosines(starts[0], compare(starts, [Variant("sum", "sum")], iterations=2)["sum"][0].run).shape
+    (3,)
+    """
+    if run.step_count < 1:
+        raise ValueError("run must have taken a step, got none")
+    G = run.gradients(start.X, start.y, start.target, start.held_out).G.double().numpy()
+    unit = G / np.maximum(np.linalg.norm(G, axis=1, keepdims=True), 1e-300)
+    return (unit @ unit.T)[[0, 0, 1], [1, 2, 2]]
+
+
 def _branch(run: Adaptation, variant: Variant, iterations: int) -> Adaptation:
     run = copy.deepcopy(run)
     run.method, run.refine, run.lp_mode, run.lr = variant.method, variant.refine, variant.lp_mode, variant.lr
@@ -206,10 +244,12 @@ def _train(starts: Sequence[Start], jobs: list[Any], iterations: int, every: int
     data = tuple(torch.stack([getattr(s, name) for s in own]) for name in ("X", "y", "target", "held_out"))
 
     def look(step: int) -> None:
-        for start, (_, _, outcome, run) in zip(own, jobs, strict=True):
+        for start, (variant, _, outcome, run) in zip(own, jobs, strict=True):
             outcome.steps.append(step)
             outcome.accuracy.append(start.accuracy(run))
-            outcome.val_loss.append(run.history[-1]["val_loss"] if run.history else np.nan)
+            outcome.val_loss.append(start.surrogate(run))
+            if variant.probe and step:
+                outcome.cosines.append(cosines(start, run))
 
     look(0)
     train_together([run for *_, run in jobs], data, batches, look, every)  # type: ignore[arg-type]
