@@ -135,7 +135,9 @@ def test_guided_program_is_solved(m, solver):
         c, A, r = guided_program(C, a)
         scale = abs(C).max()
         assert found.success
-        assert found.fun == pytest.approx(brute_force(c / scale, A / scale, r / scale) * scale, abs=2e-6 * max(scale, abs(a).max()))
+        assert found.fun == pytest.approx(
+            brute_force(c / scale, A / scale, r / scale) * scale, abs=2e-6 * max(scale, abs(a).max())
+        )
         np.testing.assert_allclose(found.x.sum(), 1, rtol=1e-12)
         assert (found.x >= 0).all()
         assert (found.slack >= -1e-7 * abs(C).max()).all()
@@ -262,8 +264,9 @@ def test_min_norm_against_a_general_solver_and_its_conditions():
         C, _ = random_program(rng, 4)
         C = C / abs(C).max()
         w = min_norm_weights(C)
-        told = minimize(lambda v, C=C: v @ C @ v, np.full(4, 0.25), jac=lambda v, C=C: 2 * C @ v, bounds=[(0, 1)] * 4, method="SLSQP",
-                        constraints={"type": "eq", "fun": lambda v: v.sum() - 1}, options={"ftol": 1e-14})  # fmt: skip
+        simplex = {"type": "eq", "fun": lambda v: v.sum() - 1}
+        options = {"bounds": [(0, 1)] * 4, "method": "SLSQP", "constraints": simplex, "options": {"ftol": 1e-14}}
+        told = minimize(lambda v, C=C: v @ C @ v, np.full(4, 0.25), jac=lambda v, C=C: 2 * C @ v, **options)
         assert w @ C @ w <= told.fun + 1e-9
         assert (C @ w >= w @ C @ w - 1e-9).all()
         assert w @ C @ w <= C.diagonal().min() + 1e-12

@@ -1,6 +1,6 @@
 """One run of domain adaptation, step by step: networks, gradients, weights, updates.
 
-`Adaptation` is the loop that `ParetoDA` runs on arrays; with batches of a data loader it can be stepped by hand. Its pure parts:
+`Adaptation` is the loop that `ParetoDA` runs on arrays; with batches of a data loader it can be stepped by hand. Its parts:
 `gradients` (four gradients from one forward pass), `combine` (weights and direction), `ramp_at` and `lr_at` (schedules).
 """
 
@@ -32,7 +32,7 @@ OBJECTIVES = ("source", "domain", "target")
 
 @dataclass(frozen=True)
 class Gradients:
-    """What one step needs: G rows are the gradients of the three objectives in the shared parameters, guide that of the held-out loss."""
+    """What one step needs: rows of G are the objectives' gradients in the shared parameters, guide is the held-out loss's."""
 
     losses: tuple[float, float, float]
     val_loss: float
@@ -65,7 +65,7 @@ def ramp_at(step: int, ramp: float) -> float:
     (0.0, 0.462)
     """
     i, scale = checks.integer("step", step, low=0), checks.positive("ramp", ramp)
-    return math.tanh(i / scale / 2)  # (4) = 2 / (1 + exp(-i / ramp)) - 1
+    return math.tanh(i / scale / 2)  # (3) = 2 / (1 + exp(-i / ramp)) - 1
 
 
 def lr_at(step: int, lr: float, gamma: float = 1e-3, power: float = 0.75) -> float:
@@ -233,7 +233,9 @@ class Adaptation:
         f_held_out = self._features(x_held_out)
         for buffer, value in zip(self.net.buffers(), kept, strict=True):  # held-out data leave no trace in buffers
             buffer.copy_(value)
-        loss_s, loss_d, loss_t, loss_v, loss_c = five_losses(self.head, self.domain, self.classwise, f, f_held_out, labels, self.refine)
+        loss_s, loss_d, loss_t, loss_v, loss_c = five_losses(
+            self.head, self.domain, self.classwise, f, f_held_out, labels, self.refine
+        )
         lam, theta = ramp_at(self.step_count, self.ramp), self.shared
         head, domain = list(self.head.parameters()), list(self.domain.parameters())
         own, rest = _grads(loss_s, theta, head)
@@ -241,7 +243,10 @@ class Adaptation:
         toward, _ = _grads(loss_t, theta, [])
         guide, _ = _grads(loss_v, theta, [])
         _, c_rest = _grads(loss_c, [], list(self.classwise.parameters()))
-        G = torch.stack([own, -lam * against, toward]) * torch.as_tensor(self.scales, dtype=own.dtype, device=own.device)[:, None]
+        G = (
+            torch.stack([own, -lam * against, toward])
+            * torch.as_tensor(self.scales, dtype=own.dtype, device=own.device)[:, None]
+        )
         losses = float(loss_s.detach()), float(loss_d.detach()), float(loss_t.detach())
         if not all(map(math.isfinite, (*losses, float(loss_v.detach()), float(G.sum())))):
             raise ValueError(f"losses must stay finite, got {losses} at step {self.step_count}: lower lr")
@@ -263,7 +268,7 @@ class Adaptation:
             return checks.array("weights", self.method(C.copy(), a.copy(), height), shape=(3,)), "own", None
         if self.method == "pareto":
             program = pareto_weights(C, a, height, mode=self.lp_mode)
-            return 3 * program.x, program.mode, program.slack  # (13)
+            return 3 * program.x, program.mode, program.slack  # (11)
         fixed = {"source": (1.0, 0.0, 0.0), "dann": (1.0, 1.0, 0.0), "sum": (1.0, 1.0, 1.0)}
         return (3 * min_norm_weights(C) if self.method == "mgda" else fixed[self.method]), self.method, None
 
@@ -304,8 +309,10 @@ class Adaptation:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def five_losses(head: Any, domain: Any, classwise: Any, f: Tensor, f_held_out: Tensor, labels: Tensor, refine: str) -> list[Tensor]:
-    """Losses of classifier, alignment, surrogate, held-out surrogate and class discriminators, from features and three networks.
+def five_losses(
+    head: Any, domain: Any, classwise: Any, f: Tensor, f_held_out: Tensor, labels: Tensor, refine: str
+) -> list[Tensor]:
+    """Losses of classifier, alignment, surrogate, held-out surrogate and class discriminators, from features and networks.
 
     The first len(labels) rows of f are the source's, the others the target's.
     """

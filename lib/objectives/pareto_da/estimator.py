@@ -53,7 +53,7 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
     ramp : float or None
         Time scale of the reversal's factor in steps; None takes a tenth of ``iterations`` (500 in the paper).
     features, hidden : int
-        Features of the small network, and units of its hidden layer and of the discriminators'; a module must return ``features``.
+        Features of the small network, units of its hidden layer and of the discriminators'; a module must return ``features``.
     dtype : {"float64", "float32"}
         Of the networks.
     device : str or None
@@ -214,7 +214,9 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         return given
 
 
-def split_target(n: int, held_out: float, seed: int | np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def split_target(
+    n: int, held_out: float, seed: int | np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows of a target set that guide, and those that train; both in order.
 
     Parameters

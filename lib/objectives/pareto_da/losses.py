@@ -58,13 +58,13 @@ def refined(z: Tensor, u: Tensor, mode: str) -> Tensor:
         return torch.softmax(z, -1)
     if mode == "logits":
         return torch.softmax(z * torch.sigmoid(u), -1)
-    return torch.softmax(torch.log_softmax(z, -1) + logsigmoid(u), -1)  # (5)
+    return torch.softmax(torch.log_softmax(z, -1) + logsigmoid(u), -1)  # (4)
 
 
 class TCMLoss(nn.Module):
     r"""Minus the mutual information between sample and predicted class: the surrogate of the target's classification loss.
 
-    ``forward(prob)`` takes class probabilities, shape (n, K), rows that sum to 1, and returns a scalar between ``-log K`` and 0.
+    ``forward(prob)`` takes class probabilities, shape (n, K), rows that sum to 1, and returns a scalar from ``-log K`` to 0.
     It is 0 for predictions that do not depend on the sample, ``-log K`` for sure and balanced ones. Half precision is summed,
     and returned, in float32.
 
@@ -91,7 +91,7 @@ class TCMLoss(nn.Module):
 
 def surrogate(p: Tensor) -> Tensor:
     """The loss of `TCMLoss` without its checks."""
-    return entropy(p).mean() - entropy(p.mean(0))  # (6)
+    return entropy(p).mean() - entropy(p.mean(0))  # (5)
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -101,11 +101,11 @@ def entropy(p: Tensor) -> Tensor:
 
 def held_out_height(loss: float, n_classes: int) -> float:
     """How far the held-out surrogate is above its least value, -log K: what the program asks about."""
-    return loss + math.log(n_classes)  # (9)
+    return loss + math.log(n_classes)  # (7)
 
 
 def discriminator_loss(domain_logits_source: Tensor, labels: Tensor, domain_logits_target: Tensor, refined: Tensor) -> Tensor:
-    """Loss of the K class discriminators: a source sample counts for its label's, a target sample for each by its refined share.
+    """Loss of the K class discriminators: source samples count for their label's, target samples for each by refined shares.
 
     Parameters
     ----------
@@ -138,14 +138,16 @@ def discriminator_loss(domain_logits_source: Tensor, labels: Tensor, domain_logi
     target = checks.tensor("domain_logits_target", domain_logits_target, ndim=2)
     share = checks.tensor("refined", refined, ndim=2).detach()
     if share.shape != target.shape or source.shape[1] != target.shape[1]:
-        raise ValueError(f"refined must have the shape of domain_logits_target, {tuple(target.shape)}, got {tuple(share.shape)}")
+        raise ValueError(
+            f"refined must have the shape of domain_logits_target, {tuple(target.shape)}, got {tuple(share.shape)}"
+        )
     return classwise_loss(source, class_labels(labels, len(source), source.shape[1]), target, share)
 
 
 def classwise_loss(source: Tensor, labels: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """The same without checks."""
     own = source.gather(-1, labels.unsqueeze(-1))
-    return -(logsigmoid(-own).mean() + (share * logsigmoid(target)).sum(-1).mean()) / 2  # (7)
+    return -(logsigmoid(-own).mean() + (share * logsigmoid(target)).sum(-1).mean()) / 2  # (6)
 
 
 def class_labels(labels: Tensor, n: int, n_classes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def mlp(sizes: list[int], last: bool = False) -> nn.Sequential:
     if len(widths) < 2:
         raise ValueError(f"sizes must have at least two entries, got {len(widths)}")
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*(layers if last else layers[:-1]))
 

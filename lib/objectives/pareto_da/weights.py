@@ -57,7 +57,7 @@ def min_norm_weights(gram: npt.ArrayLike) -> Floats:
     values, vectors = np.linalg.eigh(C / size)
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
     # min |root u|^2 + (sum(u) - 1)^2 over u >= 0 has the direction of the shortest combination (Lawson and Hanson).
-    u, _ = nnls(np.vstack([root, np.ones(m)]), np.append(np.zeros(m), 1.0))  # (3)
+    u, _ = nnls(np.vstack([root, np.ones(m)]), np.append(np.zeros(m), 1.0))  # (13)
     return u / u.sum()
 
 
@@ -140,14 +140,14 @@ def guided_program(C: Floats, a: Floats) -> tuple[Floats, Floats, Floats]:
     """Objective c, rows A and bounds r of the guided program: maximize c'w subject to A w >= r, w in the simplex."""
     r = np.zeros(len(a))
     if (a > 0).any():  # some objective agrees with the guide
-        r = np.where(a > 0, -np.inf, a)  # (11)
-        r[int(a.argmax())] = 0.0  # (11)
-    return a, C, r  # (10)
+        r = np.where(a > 0, -np.inf, a)  # (9)
+        r[int(a.argmax())] = 0.0  # (9)
+    return a, C, r  # (8)
 
 
 def descent_program(C: Floats) -> tuple[Floats, Floats, Floats]:
     """The same for pure descent: the mean decrease of all objectives, none of which may grow."""
-    return C.sum(0) / len(C), C, np.zeros(len(C))  # (12)
+    return C.sum(0) / len(C), C, np.zeros(len(C))  # (10)
 
 
 def _solved(C: Floats, c: Floats, A: Floats, r: Floats, name: str, solver: str, before: int = 0) -> OptimizeResult:
@@ -181,7 +181,7 @@ def _choices(n: int, k: int) -> npt.NDArray[np.int64]:
 def best_vertex(c: Floats, A: Floats, r: Floats, tol: float = TOL) -> Floats | None:
     """Maximize c'w over w >= 0, sum(w) = 1, A w >= r by trying every vertex at once; None where there is none.
 
-    A vertex of this polytope is where m - 1 of the m + len(r) inequalities are equalities: for m = 3 and three rows, 15 systems.
+    A vertex is where m - 1 of the m + len(r) inequalities are equalities: for m = 3 and three rows, 15 systems.
     """
     m = len(c)
     rows, bounds = np.vstack([np.eye(m), A]), np.append(np.zeros(m), r)

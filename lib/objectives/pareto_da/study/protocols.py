@@ -1,7 +1,7 @@
 """The protocol of the comparisons: one warm start for each task and repetition, from which every method goes on.
 
-Methods share source, target, held-out part, first weights, warm start and every batch. They differ in the direction of the shared
-parameters, and in their tuned learning rate.
+Methods share source, target, held-out part, first weights, warm start and every batch. They differ in the direction of the
+shared parameters, and in their tuned learning rate.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def warm_starts(tasks: Sequence[str], n: int, warmup: int, seeds: Sequence[int],
               for seed in seeds]  # fmt: skip
     for group in _alike(starts):
         if steps:
-            rows = np.stack([np.random.default_rng([s.seed, 1]).integers(len(s.X), size=(steps, sizes.batch_size)) for s in group], 1)
+            rows = np.stack(
+                [np.random.default_rng([s.seed, 1]).integers(len(s.X), size=(steps, sizes.batch_size)) for s in group], 1
+            )
             X, y = torch.stack([s.X for s in group]), torch.stack([s.y for s in group])
             warm_together([s.run for s in group], X, y, rows, sizes.warmup_lr)
     return starts
@@ -186,7 +188,7 @@ def compare(
     """
     count, every = checks.integer("iterations", iterations, low=1), checks.integer("every", every, low=1)
     sizes = net or Network()
-    jobs = [(variant, i, Outcome(starts[i].task), _branch(starts[i].run, variant, count)) for variant in variants
+    jobs = [(variant, i, Outcome(starts[i].task), branch(starts[i].run, variant, count)) for variant in variants
             for i in range(len(starts))]  # fmt: skip
     for refine in dict.fromkeys(variant.refine for variant in variants):
         for group in _alike(starts):
@@ -228,7 +230,8 @@ def cosines(start: Start, run: Adaptation) -> Floats:
     return (unit @ unit.T)[[0, 0, 1], [1, 2, 2]]
 
 
-def _branch(run: Adaptation, variant: Variant, iterations: int) -> Adaptation:
+def branch(run: Adaptation, variant: Variant, iterations: int) -> Adaptation:
+    """A copy of a run that goes on as a variant says."""
     run = copy.deepcopy(run)
     run.method, run.refine, run.lp_mode, run.lr = variant.method, variant.refine, variant.lp_mode, variant.lr
     run.scales, run.ramp = np.array(variant.scales), max(iterations / 10, 1.0)

@@ -1,7 +1,7 @@
 """Many runs at once: their parameters are stacked, so that one pass of the networks serves all.
 
-A run of `Adaptation` on small networks spends its time between the operations, not in them. `train_together` takes the same steps
-as each run would take alone (a test compares), some four times as fast.
+A run of `Adaptation` on small networks spends its time between the operations, not in them. `train_together` takes the same
+steps as each run would take alone (a test compares).
 """
 
 from __future__ import annotations
@@ -174,9 +174,14 @@ def train_together(
     adapts = torch.tensor([run.method != "source" for run in runs])
     moves = {"net": adapts | ~adapts, "head": adapts | ~adapts, "domain": adapts, "classwise": adapts}
 
-    def losses(net: Any, head: Any, domain: Any, classwise: Any, x: Tensor, t: Tensor, z: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+    def losses(
+        net: Any, head: Any, domain: Any, classwise: Any, x: Tensor, t: Tensor, z: Tensor, v: Tensor
+    ) -> tuple[Tensor, ...]:
         f = stack.call("net", net, torch.cat([x, z, v]))
-        parts = [lambda u, p=p, th=th: stack.call(p, th, u) for p, th in (("head", head), ("domain", domain), ("classwise", classwise))]  # type: ignore[misc]
+        parts = [
+            lambda u, p=p, th=th: stack.call(p, th, u)
+            for p, th in (("head", head), ("domain", domain), ("classwise", classwise))
+        ]  # type: ignore[misc]
         return tuple(five_losses(*parts, f[: len(x) + len(z)], f[len(x) + len(z) :], t, runs[0].refine))
 
     for step in range(len(i_all)):
