@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy, softplus
 
 from lib import checks
@@ -224,15 +225,13 @@ class Adaptation:
         return told
 
     def gradients(self, x_source: Tensor, y_source: Tensor, x_target: Tensor, x_held_out: Tensor) -> Gradients:
-        """All gradients of one step; changes nothing."""
+        """All gradients of one step; changes nothing but running statistics of ``net``, where it has any."""
         labels = class_labels(y_source, len(x_source), self.n_classes)
         for name, batch in (("x_source", x_source), ("x_target", x_target), ("x_held_out", x_held_out)):
             checks.tensor(name, batch)
         f = self._features(torch.cat([x_source, x_target]))
-        kept = [b.clone() for b in self.net.buffers()]
-        f_held_out = self._features(x_held_out)
-        for buffer, value in zip(self.net.buffers(), kept, strict=True):  # held-out data leave no trace in buffers
-            buffer.copy_(value)
+        aside = {name: buffer.clone() for name, buffer in self.net.named_buffers()}  # held-out data leave no trace in these
+        f_held_out = self._checked(functional_call(self.net, aside, (x_held_out,)), len(x_held_out))
         loss_s, loss_d, loss_t, loss_v, loss_c = five_losses(
             self.head, self.domain, self.classwise, f, f_held_out, labels, self.refine
         )
@@ -295,9 +294,11 @@ class Adaptation:
         self.step_count, self.warm_count, self.history = state["step_count"], state["warm_count"], state["history"]
 
     def _features(self, x: Tensor) -> Tensor:
-        f = self.net(x)
-        if f.shape != (len(x), self.features):
-            raise ValueError(f"net must return features of shape ({len(x)}, {self.features}), got {tuple(f.shape)}")
+        return self._checked(self.net(x), len(x))
+
+    def _checked(self, f: Tensor, n: int) -> Tensor:
+        if f.shape != (n, self.features):
+            raise ValueError(f"net must return features of shape ({n}, {self.features}), got {tuple(f.shape)}")
         return f
 
     def _apply(self, updates: dict[Tensor, Tensor], lr: float) -> None:
