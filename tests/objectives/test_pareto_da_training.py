@@ -225,7 +225,7 @@ def shifted(n=150, seed=0):
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     X = rng.normal(size=(n, 2)) * 0.5 + 3 * np.array([[0, 0], [1, 0], [0, 1]])[y]
-    return X, np.array(["a", "b", "c"])[y], X + [0.8, -0.8]
+    return X, np.array(["a", "b", "c"])[y], X + np.array([0.8, -0.8])
 
 
 def test_estimator_is_deterministic_and_predicts_labels():
@@ -267,9 +267,9 @@ def test_own_module_and_images():
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"held_out": 0.0}, "held_out"), ({"held_out": 0.001}, "held_out"), ({"iterations": -1}, "iterations"), ({"lr": "0.1"}, "lr"),
-     ({"method": "best"}, "method"), ({"net": 3}, "net"), ({"dtype": "float16"}, "dtype"), ({"ramp": 0}, "ramp"),
-     ({"refine": "maybe"}, "refine"), ({"batch_size": 0}, "batch_size"), ({"features": 0}, "features")],
+    [({"held_out": 0.0}, "held_out"), ({"held_out": 0.001}, "held_out"), ({"iterations": -1}, "iterations"),
+     ({"lr": "0.1"}, "lr"), ({"method": "best"}, "method"), ({"net": 3}, "net"), ({"dtype": "float16"}, "dtype"),
+     ({"ramp": 0}, "ramp"), ({"refine": "maybe"}, "refine"), ({"batch_size": 0}, "batch_size"), ({"features": 0}, "features")],
 )  # fmt: skip
 def test_bad_settings_are_refused(settings, word):
     with pytest.raises((TypeError, ValueError), match=word):
