@@ -88,7 +88,7 @@ def test_tuning_seeds_are_nobody_elses():
 
 
 def test_tuning_gives_the_table():
-    grid = study.tune(seeds=[0], n=60, warmup=1, iterations=1)
+    grid = tuning.tune(seeds=[0], n=60, warmup=1, iterations=1)
     assert grid.keys() == study.GRID.keys()
     assert grid["weighted sum"].keys() == study.GRID["weighted sum"].keys()
 

@@ -6,7 +6,7 @@ from .protocols import Network, Outcome, Start, Variant, compare, cosines, warm_
 from .rivals import pcgrad
 from .stacked import train_together, warm_together
 from .tasks import TASKS, DomainTask, digits_task
-from .tuning import DOMAIN_WEIGHT, DOMAIN_WEIGHTS, GRID, RATES, TUNED, scaled, tune, variants
+from .tuning import DOMAIN_WEIGHT, DOMAIN_WEIGHTS, GRID, RATES, TUNED, scaled, variants
 
 __all__ = [
     "DOMAIN_WEIGHT",
@@ -37,7 +37,6 @@ __all__ = [
     "stacked_difference",
     "stepper",
     "train_together",
-    "tune",
     "variants",
     "walk",
     "warm_starts",

@@ -125,8 +125,9 @@ def warm_starts(tasks: Sequence[str], n: int, warmup: int, seeds: Sequence[int],
     ['M-O', 'M-O']
     """
     sizes, steps = net or Network(), checks.integer("warmup", warmup, low=0)
-    starts = [_start(task, checks.integer("n", n, low=20), checks.integer("seeds", seed, low=0), sizes) for task in tasks
-              for seed in seeds]  # fmt: skip
+    count, given = checks.integer("n", n, low=20), checks.array("seeds", seeds, ndim=1, low=0)
+    each = [checks.integer("seeds", seed) for seed in given]
+    starts = [_start(task, count, seed, sizes) for task in tasks for seed in each]
     for group in _alike(starts):
         if steps:
             rows = np.stack(

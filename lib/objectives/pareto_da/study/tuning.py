@@ -55,7 +55,7 @@ def tune(
 
     Examples
     --------
-    >>> from lib.objectives.pareto_da.study import tune
+    >>> from lib.objectives.pareto_da.study.tuning import tune
     >>> grid = tune(seeds=[0], n=40, warmup=1, iterations=1)  # doctest: +SKIP
     """
     starts = warm_starts(list(TASKS), n, warmup, seeds)
@@ -96,7 +96,7 @@ def variants(rates: dict[str, float] | None = None, domain_weight: float | None 
     >>> [variant.name for variant in variants()][:3]
     ['source only', 'DANN', 'plain sum']
     """
-    lr = rates or TUNED
+    lr = TUNED if rates is None else rates
     weight = checks.number("domain_weight", DOMAIN_WEIGHT if domain_weight is None else domain_weight, low=0)
     return [
         Variant("source only", "source", lr=lr["source"]),
@@ -134,9 +134,9 @@ def scaled(factors: Sequence[float]) -> dict[tuple[str, str, float], Variant]:
     found = {}
     for name, method in (("plain sum", "sum"), ("ParetoDA", "pareto")):
         for i, objective in enumerate(("source", "domain")):
-            for factor in factors:
+            for factor in map(float, checks.array("factors", factors, ndim=1, low=0)):
                 scales = [1.0, 1.0, 1.0]
-                scales[i] = checks.number("factors", factor, low=0)
+                scales[i] = factor
                 label = f"{name}, {objective} x {factor:g}"
                 found[name, objective, factor] = Variant(label, method, lr=TUNED[method], scales=tuple(scales))  # type: ignore[arg-type]
     return found
