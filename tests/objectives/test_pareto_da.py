@@ -11,7 +11,13 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
-from lib.objectives.pareto_da import ClassDomainDiscriminators, TCMSurrogate, min_norm_weights, pareto_weights, refine_predictions
+from lib.objectives.pareto_da import (
+    ClassDomainDiscriminators,
+    TCMSurrogate,
+    min_norm_weights,
+    pareto_weights,
+    refine_predictions,
+)
 from lib.objectives.pareto_da.losses import discriminator_loss, entropy, held_out_height
 from lib.objectives.pareto_da.networks import PAPER, backbone, mlp
 from lib.objectives.pareto_da.study import gaussian_refinement, harmed_without_guard, pcgrad, random_program
@@ -42,7 +48,9 @@ def test_surrogate_is_minus_the_mutual_information():
 
 def test_surrogate_does_not_see_the_order():
     p = probabilities()
-    torch.testing.assert_close(TCMSurrogate()(p[torch.randperm(40)][:, torch.randperm(5)]), TCMSurrogate()(p), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        TCMSurrogate()(p[torch.randperm(40)][:, torch.randperm(5)]), TCMSurrogate()(p), rtol=1e-12, atol=0
+    )
 
 
 def test_surrogate_gradient_is_the_formula():
@@ -65,7 +73,9 @@ def test_saturated_probabilities_have_a_gradient_without_nan():
 def test_half_precision_is_summed_in_single():
     p = probabilities(4000, 10).half()
     assert TCMSurrogate()(p).dtype == torch.float32
-    torch.testing.assert_close(TCMSurrogate()(p), TCMSurrogate()(p.float() / p.float().sum(1, keepdim=True)), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(
+        TCMSurrogate()(p), TCMSurrogate()(p.float() / p.float().sum(1, keepdim=True)), rtol=1e-2, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("bad", [torch.ones(3, 2), torch.tensor([[1.5, -0.5]]), torch.tensor([[math.nan, 1.0]]), torch.ones(4)])
@@ -331,7 +341,9 @@ def test_a_backbone_needs_torchvision_and_says_so():
         backbone("vgg")
 
 
-@pytest.mark.parametrize("made", [TCMSurrogate(), ClassDomainDiscriminators(3, 2), mlp([3, 4, 2])], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "made", [TCMSurrogate(), ClassDomainDiscriminators(3, 2), mlp([3, 4, 2])], ids=lambda m: type(m).__name__
+)
 def test_modules_survive_copies(made):
     x = torch.tensor([[0.2, 0.3, 0.5]])
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):

@@ -328,7 +328,7 @@ def five_losses(
     return [loss_s, loss_d, surrogate(rho), surrogate(rho_held_out), loss_c]
 
 
-def _grads(loss: Tensor, theta: list[Tensor], rest: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def _grads(loss: Tensor, theta: Sequence[Tensor], rest: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Gradient in the shared parameters as one vector, and in others one by one."""
     found = torch.autograd.grad(loss, [*theta, *rest], retain_graph=True)
     flat = torch.cat([g.reshape(-1) for g in found[: len(theta)]]) if theta else found[0].new_zeros(0)

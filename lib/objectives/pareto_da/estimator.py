@@ -151,8 +151,8 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
             self.held_out_rows_, kept = split_target(len(given), float(self.held_out), split)
             target, aside = self._tensor(given[kept]), self._tensor(given[self.held_out_rows_])
         iterations, warmup, size = counts
-        for i in index_batches(draws, warmup, size, len(source)):
-            self.adaptation_.warm_up(source[i[0]], truth[i[0]], lr=float(self.warmup_lr))
+        for (i,) in index_batches(draws, warmup, size, len(source)):
+            self.adaptation_.warm_up(source[i], truth[i], lr=float(self.warmup_lr))
         for i, j, k in index_batches(draws, iterations, size, len(source), len(target), len(aside)):
             self.adaptation_.step(source[i], truth[i], target[j], aside[k])
         self.n_iter_ = warmup + iterations

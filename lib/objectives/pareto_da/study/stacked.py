@@ -7,6 +7,7 @@ steps as each run would take alone (a test compares).
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -178,15 +179,16 @@ def train_together(
         net: Any, head: Any, domain: Any, classwise: Any, x: Tensor, t: Tensor, z: Tensor, v: Tensor
     ) -> tuple[Tensor, ...]:
         f = stack.call("net", net, torch.cat([x, z, v]))
-        parts = [
-            lambda u, p=p, th=th: stack.call(p, th, u)
-            for p, th in (("head", head), ("domain", domain), ("classwise", classwise))
-        ]  # type: ignore[misc]
-        return tuple(five_losses(*parts, f[: len(x) + len(z)], f[len(x) + len(z) :], t, runs[0].refine))
+        heads = (
+            functools.partial(stack.call, *part) for part in (("head", head), ("domain", domain), ("classwise", classwise))
+        )
+        call: Any = five_losses
+        return tuple(call(*heads, f[: len(x) + len(z)], f[len(x) + len(z) :], t, runs[0].refine))
 
     for step in range(len(i_all)):
         drawn = _take(X, i_all[step]), _take(y, i_all[step]), _take(Z, j_all[step]), _take(V, k_all[step])
-        told = vmap(losses)(*(stack.theta[part] for part in PARTS), *drawn)
+        stacked: Any = vmap(losses)
+        told = stacked(*(stack.theta[part] for part in PARTS), *drawn)
         grads, G, guide = _all_gradients(stack, told, scales, ramp_at(runs[0].step_count, runs[0].ramp))
         w = _weigh(runs, told, G, guide)
         direction = (w[:, None, :] @ G)[:, 0]

@@ -6,6 +6,7 @@ The target's labels judge here, for all methods alike; without them nobody could
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def tune(
     return grid | {"weighted sum": {weight: _mean(found[f"{weight}"]) for weight in DOMAIN_WEIGHTS}}
 
 
-def _mean(outcomes: Sequence) -> float:  # type: ignore[type-arg]
+def _mean(outcomes: Sequence[Any]) -> float:
     return round(float(np.mean([outcome.last for outcome in outcomes])), 4)
 
 
