@@ -182,11 +182,11 @@ class Adaptation:
                 raise ValueError("net must have parameters to train, got none")
             heads = nn.Linear(F, K), mlp([F, width, 1]), ClassDomainDiscriminators(F, K, max(width // 2, 1))
         self.head, self.domain, self.classwise = (part.to(example.device, example.dtype) for part in heads)
-        sgd = {"momentum": checks.number("momentum", momentum, low=0, below=1), "lr": self.lr}
-        sgd["weight_decay"] = checks.number("weight_decay", weight_decay, low=0)
+        mass = checks.number("momentum", momentum, low=0, below=1)
+        decay = checks.number("weight_decay", weight_decay, low=0)
         factor = checks.number("net_lr_factor", net_lr_factor, above=0)
         groups = [{"params": self.shared, "factor": factor}, {"params": self.others, "factor": 1.0}]
-        self.optimizer = torch.optim.SGD(groups, nesterov=sgd["momentum"] > 0, **sgd)
+        self.optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=mass, weight_decay=decay, nesterov=mass > 0)
         self.step_count, self.warm_count, self.history = 0, 0, []  # type: tuple[int, int, list[dict[str, Any]]]
 
     @property
