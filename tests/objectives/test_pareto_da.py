@@ -156,7 +156,9 @@ def test_guided_program_is_solved(m, solver):
 def test_guided_constraints_are_those_of_the_three_cases():
     C, a = np.eye(3), np.array([0.5, 0.8, -0.2])
     np.testing.assert_array_equal(guided_program(C, a)[2], [-np.inf, 0, -0.2])
+    np.testing.assert_array_equal(guided_program(C, np.array([0.5, 0.0, -0.2]))[2], [0, 0, -0.2])
     np.testing.assert_array_equal(guided_program(C, -np.ones(3))[2], [0, 0, 0])
+    np.testing.assert_allclose(descent_program(np.diag([3.0, 6.0, 9.0]))[0], [1, 2, 3])
 
 
 def test_a_guide_equal_to_one_of_orthogonal_gradients_takes_it_alone():

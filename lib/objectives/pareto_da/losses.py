@@ -55,10 +55,10 @@ def refine_predictions(logits: Tensor, domain_logits: Tensor, mode: str = "bayes
 def refined(z: Tensor, u: Tensor, mode: str) -> Tensor:
     """The rule of `refine_predictions` without its checks."""
     if mode == "none":
-        return torch.softmax(z, -1)
+        return torch.softmax(z, 1)
     if mode == "logits":
-        return torch.softmax(z * torch.sigmoid(u), -1)
-    return torch.softmax(torch.log_softmax(z, -1) + logsigmoid(u), -1)  # (4)
+        return torch.softmax(z * torch.sigmoid(u), 1)
+    return torch.softmax(torch.log_softmax(z, 1) + logsigmoid(u), 1)  # (4)
 
 
 class TCMSurrogate(nn.Module):
@@ -147,7 +147,7 @@ def discriminator_loss(domain_logits_source: Tensor, labels: Tensor, domain_logi
 def classwise_loss(source: Tensor, labels: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """The same without checks."""
     own = source.gather(-1, labels.unsqueeze(-1))
-    return -(logsigmoid(-own).mean() + (share * logsigmoid(target)).sum(-1).mean()) / 2  # (6)
+    return -(logsigmoid(-own).mean() + (share * logsigmoid(target)).sum(1).mean()) / 2  # (6)
 
 
 def class_labels(labels: Tensor, n: int, n_classes: int) -> Tensor:

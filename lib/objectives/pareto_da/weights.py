@@ -57,7 +57,7 @@ def min_norm_weights(gram: npt.ArrayLike) -> Floats:
     values, vectors = np.linalg.eigh(C / size)
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
     # min |root u|^2 + (sum(u) - 1)^2 over u >= 0 has the direction of the shortest combination (Lawson and Hanson).
-    u, _ = nnls(np.vstack([root, np.ones(m)]), np.append(np.zeros(m), 1.0))  # (13)
+    u, _ = nnls(np.vstack([root, np.ones(m)]), np.eye(m + 1)[m])  # (13)
     return u / u.sum()
 
 
@@ -147,7 +147,7 @@ def guided_program(C: Floats, a: Floats) -> tuple[Floats, Floats, Floats]:
 
 def descent_program(C: Floats) -> tuple[Floats, Floats, Floats]:
     """The same for pure descent: the mean decrease of all objectives, none of which may grow."""
-    return C.sum(0) / len(C), C, np.zeros(len(C))  # (10)
+    return C @ np.full(len(C), 1 / len(C)), C, np.zeros(len(C))  # (10)
 
 
 def _solved(C: Floats, c: Floats, A: Floats, r: Floats, name: str, solver: str, before: int = 0) -> OptimizeResult:
