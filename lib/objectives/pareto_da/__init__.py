@@ -26,10 +26,10 @@ w, d             weights, direction            (3,), (P,)    on the simplex; d =
 L_D, lambda      ``loss_d``, ``ramp_at``       scalars       alignment loss (2) and the factor of its reversed gradient (3)
 C, a             ``gram``, ``guide``           (3, 3), (3,)  products of the gradients, of these with g_v
 rho              ``refine_predictions``        (n, K)        refined probabilities, (4)
-L_T, L_V         ``TCMSurrogate``                   scalars       minus mutual information, on training and held-out target, (5)
+L_T, L_V         ``TCMSurrogate``              scalars       minus mutual information, on training and held-out target, (5)
 L_C              ``discriminator_loss``        scalar        loss of the class discriminators, (6)
 h                ``held_out_height``           scalar        L_V + log K, (7)
-A, r             ``guided_program``            (m, m), (m,)  constraints of the program, (8), (11); of pure descent (10)
+A, r             ``guided_program``            (m, m), (m,)  constraints of the program, (8), (9); of pure descent (10)
 ===============  ============================  ============  ==================================================================
 
 Rooms: `weights` (programs on C and a), `losses`, `networks`, `adaptation` (one run, step by step), `estimator`. Tasks, rivals

@@ -145,7 +145,7 @@ def discriminator_loss(domain_logits_source: Tensor, labels: Tensor, domain_logi
 
 
 def classwise_loss(source: Tensor, labels: Tensor, target: Tensor, share: Tensor) -> Tensor:
-    """The same without checks."""
+    """The loss of `discriminator_loss` without its checks."""
     own = source.gather(-1, labels.unsqueeze(-1))
     return -(logsigmoid(-own).mean() + (share * logsigmoid(target)).sum(1).mean()) / 2  # (6)
 
