@@ -292,13 +292,13 @@ def test_pcgrad_by_hand():
 def test_min_norm_and_pcgrad_are_torchjds():
     aggregation = pytest.importorskip("torchjd.aggregation")
     rng = np.random.default_rng(6)
-    for _ in range(5):
+    for _ in range(2):
         G = rng.normal(size=(3, 7))
         J = torch.from_numpy(G)
-        theirs = aggregation.MGDA(epsilon=1e-12, max_iters=20_000)(J).numpy()
+        theirs = aggregation.MGDA(epsilon=1e-12, max_iters=4000)(J).numpy()
         np.testing.assert_allclose(min_norm_weights(G @ G.T) @ G, theirs, atol=2e-2 * abs(theirs).max())
         torch.manual_seed(0)
-        mean = np.mean([aggregation.PCGrad()(J).numpy() for _ in range(300)], axis=0)
+        mean = np.mean([aggregation.PCGrad()(J).numpy() for _ in range(150)], axis=0)
         np.testing.assert_allclose(pcgrad(G @ G.T) @ G, mean, atol=0.15 * abs(mean).max())
 
 
