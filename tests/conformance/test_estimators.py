@@ -18,6 +18,7 @@ from lib.constrained.bilevel_penalty import HyperCleaner
 from lib.constrained.lv_hba import BilevelSVC
 from lib.constrained.topo_swaps import TOPO
 from lib.objectives.anyloss import AnyLossClassifier
+from lib.objectives.pareto_da import ParetoDA
 
 #: One instance per configuration that is worth checking.
 CLASSIFIERS = [
@@ -30,6 +31,7 @@ ESTIMATORS = [
     BilevelSVC(max_iter=30, random_state=0),
     GBNNRegressor(n_units=6, max_iter=40, random_state=0),
     HyperCleaner(max_iter=10, random_state=0),
+    ParetoDA(iterations=5, warmup=60, random_state=0),
     TOPO(random_state=0),
 ]
 

@@ -12,6 +12,7 @@ from scipy.optimize import OptimizeResult
 from lib.backprop_free import cbo, directional_attacks, fzoos
 from lib.constrained import moe_constraints, sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
+from lib.objectives import pareto_da
 from lib.online import online_matching, sor_bandit
 
 
@@ -65,6 +66,7 @@ SOLVERS = {
     "matching_lp": (online_matching.matching_lp, GRAPH),
     "configuration_lp": (online_matching.configuration_lp, GRAPH),
     "stochastic_configuration_lp": (online_matching.stochastic_configuration_lp, GRAPH),
+    "pareto_weights": (lambda C: pareto_da.pareto_weights(C, [1.0, -0.5, 0.2]), MOMENTS),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),
 }
 
