@@ -133,7 +133,8 @@ def test_the_rule_is_its_formula_step_by_step(rng):
     rule, (r, d, pi, y, y_next) = ta.LPG(m=4, hidden=6, embed=5, seed=1), random_inputs(rng, P=1)
     pi_hat, y_hat = rule(r, d, pi, y, y_next, n=3, N=20)
     cell = torch.nn.GRUCell(7, 6, dtype=F64)
-    for name, value in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), (rule.input, rule.recur, rule.input_bias, rule.recur_bias), strict=True):  # fmt: skip
+    named = {"weight_ih": rule.input, "weight_hh": rule.recur, "bias_ih": rule.input_bias, "bias_hh": rule.recur_bias}
+    for name, value in named.items():
         getattr(cell, name).data.copy_(value.data)
 
     def phi(v):
@@ -325,7 +326,7 @@ def test_adam_is_torchs(rng):
         search.ask()
         point.grad = -torch.as_tensor(search.tell(rng.random(6)))
         adam.step()
-    assert search.mean == pytest.approx(point.detach().numpy(), rel=1e-9)
+    assert search.mean == pytest.approx(point.detach().numpy(), rel=1e-6)  # epsilon stands elsewhere in torch
 
 
 def test_the_mean_direction_is_that_of_the_gradient():
@@ -352,9 +353,13 @@ def test_scores_without_candidates_are_refused():
 @pytest.mark.parametrize("kind", ["es", "windows", "windows in grids"])
 def test_meta_training_can_be_stopped_and_goes_on(kind):
     sampler = ta.GridWorld.sample if "grids" in kind else ta.GaussianBandits.sample
-    make = {
-        "es": lambda: ta.MetaES(ta.LPG(m=4, hidden=4, seed=0), sampler, SMALL, pairs=3, lifetimes=(2, 5), seed=1),
-    }.get(kind, lambda: ta.MetaGradient(ta.LPG(m=4, hidden=4, seed=0), sampler, SMALL, agents=3, unroll=2, lifetimes=(2, 4), seed=1))  # fmt: skip
+
+    def make():
+        rule = ta.LPG(m=4, hidden=4, seed=0)
+        if kind == "es":
+            return ta.MetaES(rule, sampler, SMALL, pairs=3, lifetimes=(2, 5), seed=1)
+        return ta.MetaGradient(rule, sampler, SMALL, agents=3, unroll=2, lifetimes=(2, 4), seed=1)
+
     once, again = make(), make()
     for _ in range(4):
         once.step()
@@ -404,7 +409,8 @@ def test_advantages_are_the_sum_by_hand(rng):
 
 
 def test_ended_lives_are_renewed():
-    search = ta.MetaGradient(ta.LPG(m=4, hidden=4, seed=0), ta.GaussianBandits.sample, SMALL, agents=6, unroll=2, lifetimes=(2, 8), seed=1)  # fmt: skip
+    rule = ta.LPG(m=4, hidden=4, seed=0)
+    search = ta.MetaGradient(rule, ta.GaussianBandits.sample, SMALL, agents=6, unroll=2, lifetimes=(2, 8), seed=1)
     for _ in range(6):
         means = search.env.means.clone()
         over = search.n[0] + 2 >= search.lifetime[0]
@@ -426,57 +432,6 @@ def test_better_candidates_win():
         search.step()
     before, after = (ta.train_agent(r, env, 10, ta.Agent(4, 1, 4.0), seed=2).score.mean() for r in (first, rule))
     assert after > before + 0.05
-
-
-# --- (14)-(18): drifts ---
-
-
-@pytest.mark.parametrize("aware", [True, False])
-def test_drifts_are_zero_and_flat_at_ratio_one(rng, aware):
-    for k in range(100):
-        drift = ta.DriftNet(aware, hidden=8, seed=k)
-        p = torch.ones(5, dtype=F64, requires_grad=True)
-        value = drift(p, torch.as_tensor(3 * rng.standard_normal(5)), frac=rng.random())
-        value.sum().backward()
-        assert value.abs().max() == p.grad.abs().max() == 0
-        wide = torch.as_tensor(np.exp(rng.standard_normal(50)))
-        assert (drift(wide, torch.as_tensor(rng.standard_normal(50)), frac=0.3) >= 0).all()
-
-
-def test_drift_is_its_formula(rng):
-    drift, p, gain = ta.DriftNet(hidden=5, seed=1), torch.tensor([1.3], dtype=F64), torch.tensor([-0.7], dtype=F64)
-    one, log, A = -0.3, np.log(1.3), -0.7
-    x = np.array([one, one**2, one * A, one**2 * A, log, log**2, A * log, A * log**2])
-    x = np.append(x, 0.4 * x)
-    f = (drift.second.detach().numpy() @ np.tanh(drift.first.detach().numpy() @ x)).item()
-    assert drift(p, gain, frac=0.4).item() == pytest.approx(max(f - 1e-6, 0))
-    assert ta.mirror_loss(torch.log(p), torch.zeros(1, dtype=F64), gain, drift, 0.4).item() == pytest.approx(-1.3 * A + max(f - 1e-6, 0))  # fmt: skip
-
-
-def test_ppo_drift_gives_ppo(rng):
-    p, A = np.exp(rng.standard_normal(200)), rng.standard_normal(200)
-    clipped = np.minimum(p * A, np.clip(p, 0.8, 1.2) * A)
-    assert p * A - ta.ppo_drift(p, A) == pytest.approx(clipped)
-
-
-def test_dpo_drift_is_its_formula_and_a_drift():
-    for A, u in ((2.0, 0.5 * 2), (-2.0, np.log(1.5) * -2)):
-        scale = 2.0 if A > 0 else 0.6
-        assert ta.dpo_drift([1.5], [A]) == pytest.approx(max(u - scale * np.tanh(u / scale), 0))
-    p, A = np.meshgrid(np.linspace(0.2, 3, 50), np.linspace(-3, 3, 50))
-    assert (ta.dpo_drift(p, A) >= 0).all()
-    gains = np.array([-2.0, 2.0])
-    assert np.abs(ta.dpo_drift(np.full(2, 1 + 1e-4), gains) - ta.dpo_drift(np.full(2, 1 - 1e-4), gains)).max() < 1e-10
-
-
-def test_bad_drift_inputs_are_refused():
-    one = torch.ones(2, dtype=F64)
-    with pytest.raises(ValueError, match="frac"):
-        ta.DriftNet(seed=0)(one, one, frac=1.5)
-    with pytest.raises(ValueError, match="p must"):
-        ta.DriftNet(seed=0)(0 * one, one, frac=0.5)
-    with pytest.raises(ValueError, match="ratio"):
-        ta.mirror_loss(1000 * one, -1000 * one, one, ta.DriftNet(seed=0), 0.5)
 
 
 # --- the paper's constants ---

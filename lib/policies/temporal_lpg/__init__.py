@@ -6,9 +6,10 @@ A learned objective tells an agent how to change its policy. Here it is a recurr
 which fraction of the lifetime is over and how long the lifetime is, it can learn a schedule that stretches with the budget.
 
 Implemented: the rule with and without lifetime inputs (`LPG`), tabular agents on whole populations of tasks (`train_agent`,
-their loss `lpg_loss`), bandits and grid worlds (`GaussianBandits`, `GridWorld`), evolution strategies over whole lifetimes (`OpenES`,
-`MetaES`), gradients through windows of updates (`MetaGradient`), and mirror learning with a learned drift (`DriftNet`,
-`mirror_loss`, `ppo_drift`, `dpo_drift`). Not implemented: agents with networks, MinAtar and Brax, meta-training of the drift.
+their loss `lpg_loss`), bandits and grid worlds (`GaussianBandits`, `GridWorld`), evolution strategies over whole lifetimes
+(`OpenES`, `MetaES`), gradients through windows of updates (`MetaGradient`), and mirror learning with a learned drift
+(`DriftNet`, `mirror_loss`, `ppo_drift`, `dpo_drift`). Not implemented: agents with networks, MinAtar and Brax,
+meta-training of the drift.
 
 Equations::
 
@@ -22,14 +23,14 @@ Equations::
     (8)  theta <- theta - lr clip(gradient), psi likewise
     (9)  candidates eta +- sigma eps
     (10) g = sum over pairs of sign(F+ - F-) / 2 * eps / (pairs sigma)
-    (12) outer loss = - mean log pi'(a) A - 0.05 entropy
-    (13) A_t = delta_t + gamma lambda (1 - d_t) A_{t+1}
-    (14) mirror loss = - mean (p A - D(p, A))
-    (15) D = ReLU(f(x_pA) - 1e-6), f without biases, x_pA eight products of (1 - p), log p and A
-    (16) x_pA <- [x_pA, (n/N) x_pA]
-    (17) D_PPO = ReLU((p - clip(p)) A)
-    (18) D_DPO = ReLU(u - alpha tanh(u / alpha)), u = (p - 1) A; with beta and A log p where A < 0
-    (19) e <- (1 - a h)^2 e + a^2 s^2
+    (11) outer loss = - mean log pi'(a) A - 0.05 entropy
+    (12) A_t = delta_t + gamma lambda (1 - d_t) A_{t+1}
+    (13) mirror loss = - mean (p A - D(p, A))
+    (14) D = ReLU(f(x_pA) - 1e-6), f without biases, x_pA eight products of (1 - p), log p and A
+    (15) x_pA <- [x_pA, (n/N) x_pA]
+    (16) D_PPO = ReLU((p - clip(p)) A)
+    (17) D_DPO = ReLU(u - alpha tanh(u / alpha)), u = (p - 1) A; with beta and A log p where A < 0
+    (18) e <- (1 - a h)^2 e + a^2 s^2
 
 =================== ======================== ====================== ==========
 symbol              name                     shape                  equation
@@ -38,11 +39,11 @@ meta-parameters     ``vectors``              (P, size)              (3), (9)
 theta, psi          ``theta``, ``psi``       (P, E, S, A or m)      (6)-(8)
 pi_hat, y_hat       ``pi_hat``, ``y_hat``    (P, L, E, W), (..., m) (1), (3)
 n, N                ``n``, ``N``             numbers                (5)
-K                   ``unroll``               number                 (12)
-p, A, D             ``p``, ``advantage``     any                    (14)-(18)
+K                   ``unroll``               number                 (11)
+p, A, D             ``p``, ``advantage``     any                    (13)-(17)
 =================== ======================== ====================== ==========
 
-P rules in one batch, E tasks each, S states, A actions, W workers, L steps of a rollout. Known differences from the authors' code:
+P rules in one batch, E tasks each, S states, A actions, W workers, L steps of a rollout. What differs from the authors' code:
 they pass n and N themselves where the paper says n/N and log N; a tie in a pair counts for its second member there, for neither
 here; their recurrent width is 256, their agents in larger worlds are networks.
 

@@ -15,7 +15,7 @@ def drift_features(p: Tensor, advantage: Tensor) -> Tensor:
     """Eight features of the ratio and the advantage that vanish at ratio 1: shape (...) to (..., 8)."""
     one, log = 1 - p, torch.log(p)
     plain = [one, one**2, one * advantage, one**2 * advantage]
-    return torch.stack([*plain, log, log**2, log * advantage, log**2 * advantage], -1)  # (15)
+    return torch.stack([*plain, log, log**2, log * advantage, log**2 * advantage], -1)  # (14)
 
 
 class DriftNet(nn.Module):
@@ -65,9 +65,9 @@ class DriftNet(nn.Module):
             raise ValueError(f"every entry of p must be above 0, got {p.min().item():.6g}")
         seen = drift_features(p, advantage)
         if self.time_aware:
-            seen = torch.cat([seen, checks.probability("frac", frac) * seen], -1)  # (16)
+            seen = torch.cat([seen, checks.probability("frac", frac) * seen], -1)  # (15)
         inner = torch.tanh(seen @ self.first.T)
-        return torch.relu((inner @ self.second.T).squeeze(-1) - self.SHIFT)  # (15)
+        return torch.relu((inner @ self.second.T).squeeze(-1) - self.SHIFT)  # (14)
 
 
 def ppo_drift(p: Any, advantage: Any, epsilon: float = 0.2) -> np.ndarray:
@@ -90,7 +90,7 @@ def ppo_drift(p: Any, advantage: Any, epsilon: float = 0.2) -> np.ndarray:
     """
     ratio, gain = checks.array("p", p, above=0), checks.array("advantage", advantage)
     epsilon = checks.number("epsilon", epsilon, low=0, below=1)
-    return np.maximum((ratio - np.clip(ratio, 1 - epsilon, 1 + epsilon)) * gain, 0.0)  # (17)
+    return np.maximum((ratio - np.clip(ratio, 1 - epsilon, 1 + epsilon)) * gain, 0.0)  # (16)
 
 
 def dpo_drift(p: Any, advantage: Any, alpha: float = 2.0, beta: float = 0.6) -> np.ndarray:
@@ -115,7 +115,7 @@ def dpo_drift(p: Any, advantage: Any, alpha: float = 2.0, beta: float = 0.6) -> 
     alpha, beta = checks.positive("alpha", alpha), checks.positive("beta", beta)
     up, down = (ratio - 1) * gain, np.log(ratio) * gain
     branches = up - alpha * np.tanh(up / alpha), down - beta * np.tanh(down / beta)
-    return np.maximum(np.where(gain >= 0, *branches), 0.0)  # (18)
+    return np.maximum(np.where(gain >= 0, *branches), 0.0)  # (17)
 
 
 def mirror_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, drift: DriftNet, frac: Any = None) -> Tensor:
@@ -144,4 +144,4 @@ def mirror_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, drift: DriftN
     ratio = torch.exp(logp - logp_old)
     if not torch.isfinite(ratio).all():
         raise ValueError("logp and logp_old must not be so far apart that their ratio overflows")
-    return -(ratio * advantage - drift(ratio, advantage, frac)).mean()  # (14)
+    return -(ratio * advantage - drift(ratio, advantage, frac)).mean()  # (13)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lib import checks
-from lib.policies.temporal_lpg.agents import sample
 
 #: Up, down, left, right, stay.
 MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1], [0, 0]])
@@ -114,7 +113,7 @@ class GridWorld(Tasks):
     """Grid worlds with objects to collect, as tables: each step is one look-up.
 
     A state is a cell and which objects exist. Moving into a wall or over the border is staying. An object on the new cell gives
-    its reward and is gone; with its probability it ends the episode. Each object that was absent comes back with its probability.
+    its reward and is gone; with its probability it ends the episode. Each absent object comes back with its probability.
     An episode also ends after `limit` steps; then all objects exist again, at the start cell.
 
     Parameters

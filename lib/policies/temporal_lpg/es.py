@@ -10,7 +10,7 @@ from lib import checks
 
 
 def pair_weights(scores: np.ndarray) -> np.ndarray:
-    """Weights of the directions from the scores of [plus members, minus members]: +1/2 or -1/2 by rank in the pair, 0 in a tie."""
+    """Weights of the directions from the scores [plus members, minus members]: 1/2 or -1/2 by rank in the pair, 0 in a tie."""
     plus, minus = np.split(scores, 2)
     return 0.5 * np.sign(plus - minus)  # (10)
 

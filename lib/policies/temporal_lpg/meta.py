@@ -22,7 +22,7 @@ from lib.policies.temporal_lpg.agents import (
     live,
 )
 from lib.policies.temporal_lpg.es import OpenES
-from lib.policies.temporal_lpg.rules import TINY, LPG
+from lib.policies.temporal_lpg.rules import LPG, TINY
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ class MetaES:
     """
 
     def __init__(self, rule: LPG, sampler: Sampler, agent: Agent | None = None, *, pairs: int = 512, tasks: int = 1,
-                 lifetimes: tuple[int, int] = (10, 250), sigma: float = 0.1, lr: float = 0.01, seed: Any = None) -> None:  # fmt: skip
+                 lifetimes: tuple[int, int] = (10, 250), sigma: float = 0.1, lr: float = 0.01,
+                 seed: Any = None) -> None:  # fmt: skip
         self.rule, self.sampler = rule, checks.function("sampler", sampler)
         self.agent = Agent() if agent is None else agent
         self.tasks, self.lifetimes = checks.integer("tasks", tasks, low=1, high=10**6), _range(lifetimes)
@@ -186,7 +187,7 @@ def advantages(rollout: Any, value: Tensor, discount: float = 0.99, decay: float
     going = discount * (1 - rollout.d)
     delta, total, found = rollout.r + going * later - now, torch.zeros_like(now[:, 0]), []
     for t in reversed(range(delta.shape[1])):
-        total = delta[:, t] + decay * going[:, t] * total  # (13)
+        total = delta[:, t] + decay * going[:, t] * total  # (12)
         found.append(total)
     return torch.stack(found[::-1], 1)
 
@@ -271,7 +272,7 @@ class MetaGradient:
         return scores
 
     def _outer(self, theta: Tensor) -> Tensor:
-        """Policy-gradient loss (12) of the updated agents on a fresh rollout; the state values learn on the side."""
+        """Policy-gradient loss (11) of the updated agents on a fresh rollout; the state values learn on the side."""
         policy = torch.softmax(theta, -1)
         rollout, self.state = collect(self.env, policy, self.state, self.agent.steps, self.rng)
         gain = advantages(rollout, self.value.squeeze(-1))
@@ -279,7 +280,7 @@ class MetaGradient:
         gain = (gain - gain.mean()) / (gain.std() + TINY)
         p = at_state(policy, rollout.s)
         entropy = -(p * torch.log(p + TINY)).sum(-1).mean()
-        return -(torch.log(rollout.pi + TINY) * gain).mean() - self.ENTROPY * entropy  # (12)
+        return -(torch.log(rollout.pi + TINY) * gain).mean() - self.ENTROPY * entropy  # (11)
 
     def _regularizer(self, pi_hat: Tensor, y_hat: Tensor) -> Tensor:
         spread = -(y_hat * torch.log(y_hat + TINY)).sum(-1).mean()

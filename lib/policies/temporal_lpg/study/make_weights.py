@@ -3,7 +3,7 @@
     python -m lib.policies.temporal_lpg.study.make_weights --parts DIR --out results/temporal_lpg.weights.npz
 
 Every meta-training leaves a file in the folder of parts, and one that is there already is not repeated: a stopped run goes on.
-Single precision: another CPU gives other last digits, then other ranks, and so another file. The command prints the SHA-256 that
+Single precision: another CPU gives other last digits, then other ranks, and so another file. It prints the SHA-256 that
 `lib.policies.temporal_lpg.study.weights.WEIGHTS_SHA256` has to hold.
 """
 

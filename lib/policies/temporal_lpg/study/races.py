@@ -73,7 +73,7 @@ class HandRule:
 
 
 def hand_made(world: str, lifetime: int, tasks: int, seed: Any, rates: Any = None) -> np.ndarray:
-    """Normalized last returns (2, R) of REINFORCE with each step size: constant in the first row, falling to zero in the second.
+    """Normalized last returns (2, R) of REINFORCE with each step size: constant in the first row, falling in the second.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """The file of meta-trained rules, and the loader that verifies it; `lib.policies.temporal_lpg.study.make_weights` makes it.
 
-For each group of rules ("bandits, LPG", ...) it holds the meta-parameters (trainings, size) in single precision and the curves of
-meta-training, and where they came from (commands, commit, versions, CPU, seconds). It is read without pickle, and only if its
+For each group of rules ("bandits, LPG", ...) it holds the meta-parameters (trainings, size) in single precision and the curves
+of meta-training, and where they came from (commands, commit, versions, CPU, seconds). It is read without pickle, only if its
 SHA-256 is `WEIGHTS_SHA256`.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from lib import papers
 
-WEIGHTS_SHA256 = "0"
+WEIGHTS_SHA256 = "11dbd41654e9363949a151ac5fca6856ff837a7273a4e29a6d33edfcaab126a7"
 #: Largest file that the loader looks at.
 MOST_BYTES = 2_000_000
 
