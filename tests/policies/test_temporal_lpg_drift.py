@@ -20,7 +20,7 @@ def rng():
     return np.random.default_rng(3)
 
 
-# --- (13)-(17): drifts ---
+# --- (13)-(19): drifts ---
 
 
 @pytest.mark.parametrize("aware", [True, False])

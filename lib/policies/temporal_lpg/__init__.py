@@ -28,9 +28,10 @@ Equations::
     (13) mirror loss = - mean (p A - D(p, A))
     (14) D = ReLU(f(x_pA) - 1e-6), f without biases, x_pA eight products of (1 - p), log p and A
     (15) x_pA <- [x_pA, (n/N) x_pA]
-    (16) D_PPO = ReLU((p - clip(p)) A)
-    (17) D_DPO = ReLU(u - alpha tanh(u / alpha)), u = (p - 1) A; with beta and A log p where A < 0
-    (18) e <- (1 - a h)^2 e + a^2 s^2
+    (16) gradient of the smoothed score = E (F(eta + sigma eps) - F(eta - sigma eps)) / (2 sigma) eps
+    (17) e <- (1 - a h)^2 e + a^2 s^2
+    (18) D_PPO = ReLU((p - clip(p)) A)
+    (19) D_DPO = ReLU(u - alpha tanh(u / alpha)), u = (p - 1) A; with beta and A log p where A < 0
 
 =================== ======================== ====================== ==========
 symbol              name                     shape                  equation
@@ -40,7 +41,7 @@ theta, psi          ``theta``, ``psi``       (P, E, S, A or m)      (6)-(8)
 pi_hat, y_hat       ``pi_hat``, ``y_hat``    (P, L, E, W), (..., m) (1), (3)
 n, N                ``n``, ``N``             numbers                (5)
 K                   ``unroll``               number                 (11)
-p, A, D             ``p``, ``advantage``     any                    (13)-(17)
+p, A, D             ``p``, ``advantage``     any                    (13)-(19)
 =================== ======================== ====================== ==========
 
 P rules in one batch, E tasks each, S states, A actions, W workers, L steps of a rollout. What differs from the authors' code:

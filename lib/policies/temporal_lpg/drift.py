@@ -90,7 +90,7 @@ def ppo_drift(p: Any, advantage: Any, epsilon: float = 0.2) -> np.ndarray:
     """
     ratio, gain = checks.array("p", p, above=0), checks.array("advantage", advantage)
     epsilon = checks.number("epsilon", epsilon, low=0, below=1)
-    return np.maximum((ratio - np.clip(ratio, 1 - epsilon, 1 + epsilon)) * gain, 0.0)  # (16)
+    return np.maximum((ratio - np.clip(ratio, 1 - epsilon, 1 + epsilon)) * gain, 0.0)  # (18)
 
 
 def dpo_drift(p: Any, advantage: Any, alpha: float = 2.0, beta: float = 0.6) -> np.ndarray:
@@ -115,7 +115,7 @@ def dpo_drift(p: Any, advantage: Any, alpha: float = 2.0, beta: float = 0.6) -> 
     alpha, beta = checks.positive("alpha", alpha), checks.positive("beta", beta)
     up, down = (ratio - 1) * gain, np.log(ratio) * gain
     branches = up - alpha * np.tanh(up / alpha), down - beta * np.tanh(down / beta)
-    return np.maximum(np.where(gain >= 0, *branches), 0.0)  # (17)
+    return np.maximum(np.where(gain >= 0, *branches), 0.0)  # (19)
 
 
 def mirror_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, drift: DriftNet, frac: Any = None) -> Tensor:

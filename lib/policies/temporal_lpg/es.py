@@ -39,7 +39,7 @@ class OpenES:
     >>> from lib.policies.temporal_lpg import OpenES
     >>> es = OpenES(np.ones(3), pairs=50, lr=0.05, seed=0)
     >>> for _ in range(100):
-    ...     es.tell(-np.square(es.ask()).sum(1))
+    ...     _ = es.tell(-np.square(es.ask()).sum(1))
     >>> bool(np.square(es.mean).sum() < 0.1)
     True
     """

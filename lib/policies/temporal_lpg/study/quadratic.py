@@ -45,7 +45,7 @@ def schedule_loss(intercept: float, slope: float, window: int | None = None) -> 
     e, ends = FIRST * torch.ones_like(h), []
     for n in range(1, LIFETIME + 1):
         a = torch.exp(given[0] + given[1] * n / LIFETIME)
-        e = (1 - a * h) ** 2 * e + a**2 * NOISE  # (18)
+        e = (1 - a * h) ** 2 * e + a**2 * NOISE  # (17)
         if n % K == 0:
             ends.append(0.5 * (h * e).sum())
             e = e.detach()

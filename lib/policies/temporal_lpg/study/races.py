@@ -18,7 +18,7 @@ from lib.policies.temporal_lpg.study.worlds import WORLDS
 #: Step sizes of the hand-made rule that are tried at every lifetime, in both worlds.
 RATES = {
     "bandits": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    "grids": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
+    "grids": (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 30000.0),
 }
 VALUE_RATE = 0.2
 
@@ -115,10 +115,11 @@ def race(world: str, groups: dict[str, np.ndarray], horizons: Any, tasks: int, r
     >>> sorted(race("bandits", {}, [5], 20, 0))
     ['chosen', 'constant', 'falling', 'grid']
     """
-    seeds = checks.generator("rng", rng).integers(2**31, size=(len(horizons), 2))
+    lives = [checks.integer("horizons", n, low=1, high=100_000) for n in checks.array("horizons", horizons, ndim=1)]
+    seeds = checks.generator("rng", rng).integers(2**31, size=(len(lives), 2))
     found: dict[str, Any] = {name: [] for name in groups}
     tuning, tested = [], []
-    for lifetime, (tune, test) in zip(horizons, seeds, strict=True):
+    for lifetime, (tune, test) in zip(lives, seeds, strict=True):
         for name, vectors in groups.items():
             found[name].append(learned(world, vectors, lifetime, tasks, int(test))[0])
         tuning.append(hand_made(world, lifetime, tasks, int(tune)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lib import checks
 from lib.experiment import rng as stream
 from lib.policies.temporal_lpg.meta import MetaES, MetaGradient
 from lib.policies.temporal_lpg.rules import LPG
@@ -23,11 +24,11 @@ def train_es(world: str, time_aware: bool, seed: int, generations: int | None = 
     >>> len(train_es("bandits", True, seed=0, generations=1)[1])
     1
     """
-    place = WORLDS[world]
+    place, seed = WORLDS[checks.choice("world", world, WORLDS)], checks.integer("seed", seed, low=0)
+    steps = place.generations if generations is None else checks.integer("generations", generations, low=1, high=10**6)
     rule = LPG(8, place.hidden, time_aware, seed=stream(seed, world, "first"), dtype=torch.float32)
     search = MetaES(rule, place.sample32, place.agent, pairs=place.pairs, tasks=place.tasks, lifetimes=place.lifetimes,
                     lr=place.lr, seed=stream(seed, world, "search"))  # fmt: skip
-    steps = place.generations if generations is None else generations
     curve = np.array([search.step().mean() for _ in range(steps)])
     return rule.vector().numpy().astype(np.float32), curve
 
@@ -41,9 +42,10 @@ def train_metagradient(world: str, time_aware: bool, seed: int, windows: int | N
     >>> len(train_metagradient("bandits", True, seed=0, windows=1)[1])
     1
     """
-    place = WORLDS[world]
+    place, seed = WORLDS[checks.choice("world", world, WORLDS)], checks.integer("seed", seed, low=0)
+    steps = WINDOWS if windows is None else checks.integer("windows", windows, low=1, high=10**6)
     rule = LPG(8, place.hidden, time_aware, seed=stream(seed, world, "first"), dtype=torch.float32)
     search = MetaGradient(rule, place.sample32, place.agent, agents=AGENTS, lifetimes=place.lifetimes, lr=LR,
                           seed=stream(seed, world, "windows"))  # fmt: skip
-    curve = np.array([search.step().mean() for _ in range(WINDOWS if windows is None else windows)])
+    curve = np.array([search.step().mean() for _ in range(steps)])
     return rule.vector().numpy().astype(np.float32), curve

@@ -26,7 +26,6 @@ class World:
     name: str
     agent: Agent
     lifetimes: tuple[int, int]
-    horizons: tuple[int, ...]
     pairs: int
     tasks: int
     generations: int
@@ -46,6 +45,6 @@ class World:
 
 #: Bandits: four pulls are an update. Grid worlds: eight workers, five steps, 64 states.
 WORLDS = {
-    "bandits": World("bandits", Agent(4, 1, 4.0, 4.0), (5, 100), (5, 10, 20, 50, 100, 200, 400), 32, 2, 200),
-    "grids": World("grids", Agent(8, 5, 40.0, 4.0), (10, 60), (10, 20, 40, 60, 100, 200, 400), 16, 1, 80, lr=0.03),
+    "bandits": World("bandits", Agent(4, 1, 4.0, 4.0), (5, 100), 32, 2, 200),
+    "grids": World("grids", Agent(8, 5, 40.0, 4.0), (5, 40), 16, 1, 80, lr=0.03),
 }
