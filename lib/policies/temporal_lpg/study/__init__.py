@@ -11,6 +11,7 @@ from lib.policies.temporal_lpg.study.races import (
     pair_differences,
     race,
     rule_of,
+    with_clock,
 )
 from lib.policies.temporal_lpg.study.training import train_es, train_metagradient
 from lib.policies.temporal_lpg.study.weights import load_weights
@@ -30,4 +31,5 @@ __all__ = [
     "schedule_loss",
     "train_es",
     "train_metagradient",
+    "with_clock",
 ]

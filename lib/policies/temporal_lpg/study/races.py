@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from lib import checks
 from lib.policies.temporal_lpg.agents import AgentResult, Rollout, add_at_state, live
 from lib.policies.temporal_lpg.meta import advantages, train_agent
 from lib.policies.temporal_lpg.rules import LPG
-from lib.policies.temporal_lpg.study.worlds import WORLDS
+from lib.policies.temporal_lpg.study.worlds import WORLDS, World
 
 #: Step sizes of the hand-made rule that are tried at every lifetime, in both worlds.
 RATES = {
@@ -84,8 +85,13 @@ def hand_made(world: str, lifetime: int, tasks: int, seed: Any, rates: Any = Non
     place, rng = WORLDS[checks.choice("world", world, WORLDS)], checks.generator("seed", seed)
     sizes = checks.array("rates", RATES[world] if rates is None else rates, ndim=1, above=0)
     lifetime = checks.integer("lifetime", lifetime, low=1, high=100_000)
-    env, twice = place.sample(1, checks.integer("tasks", tasks, low=1, high=10**6), rng), np.tile(sizes, 2)
-    falls = np.repeat([0.0, 1.0], len(sizes))
+    env = place.sample(1, checks.integer("tasks", tasks, low=1, high=10**6), rng)
+    return _by_hand(place, env, lifetime, sizes, rng).mean(-1) / env.optimum().mean().item()
+
+
+def _by_hand(place: World, env: Any, lifetime: int, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Last returns (2, R, E) of REINFORCE on every task."""
+    twice, falls = np.tile(sizes, 2), np.repeat([0.0, 1.0], len(sizes))
 
     def rate(n: int, N: int) -> np.ndarray:
         return twice * (1 - falls * (n - 1) / N)
@@ -94,11 +100,41 @@ def hand_made(world: str, lifetime: int, tasks: int, seed: Any, rates: Any = Non
         lives = live(
             HandRule(env, len(twice)), env, lifetime, len(twice), m=2, agent=place.agent, rng=rng, rate=rate, watch=False
         )
-    return (lives.score.mean(1) / env.optimum().mean().item()).reshape(2, -1)
+    return lives.score.reshape(2, len(sizes), -1)
+
+
+def _joined(one: Any, two: Any) -> Any:
+    """The tasks of two environments side by side."""
+    both = copy.copy(one)
+    for name in one.tables:
+        setattr(both, name, torch.cat([getattr(one, name), getattr(two, name)], 1))
+    both.tasks = one.tasks + two.tasks
+    return both
+
+
+def with_clock(world: str, vectors: Any) -> np.ndarray:
+    """Rules as time-aware ones: those without lifetime inputs get time weights of zero, and so stay what they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.policies.temporal_lpg.study import rule_of, with_clock
+    >>> with_clock("bandits", np.ones((2, rule_of("bandits", False).size))).shape[1] == rule_of("bandits", True).size
+    True
+    """
+    given, aware, blind = checks.array("vectors", vectors, ndim=2), rule_of(world, True), rule_of(world, False)
+    if given.shape[1] == aware.size:
+        return given.copy()
+    if given.shape[1] != blind.size:
+        raise ValueError(f"vectors must have {blind.size} or {aware.size} columns, got {given.shape[1]}")
+    weights = blind.weights(torch.as_tensor(given))
+    weights["input"] = torch.nn.functional.pad(weights["input"], (0, 2))
+    found: np.ndarray = torch.cat([weights[name].flatten(1) for name, _ in aware.named_parameters()], 1).numpy()
+    return found
 
 
 def race(world: str, groups: dict[str, np.ndarray], horizons: Any, tasks: int, rng: Any) -> dict[str, Any]:
-    """All rules at all lifetimes: learned groups (P, size) by name, and the hand-made rule.
+    """All rules at all lifetimes, in one batch: learned groups (P, size) by name, and the hand-made rule.
 
     The step size of the hand-made rule is chosen at each lifetime, for each schedule, on tasks of its own.
 
@@ -115,19 +151,24 @@ def race(world: str, groups: dict[str, np.ndarray], horizons: Any, tasks: int, r
     >>> sorted(race("bandits", {}, [5], 20, 0))
     ['chosen', 'constant', 'falling', 'grid']
     """
+    tasks = checks.integer("tasks", tasks, low=1, high=10**6)
     lives = [checks.integer("horizons", n, low=1, high=100_000) for n in checks.array("horizons", horizons, ndim=1)]
     seeds = checks.generator("rng", rng).integers(2**31, size=(len(lives), 2))
-    found: dict[str, Any] = {name: [] for name in groups}
-    tuning, tested = [], []
+    place, sizes = WORLDS[checks.choice("world", world, WORLDS)], np.array(RATES[world])
+    cuts = np.cumsum([len(vectors) for vectors in groups.values()])[:-1]
+    rules = np.concatenate([with_clock(world, vectors) for vectors in groups.values()]) if groups else None
+    ours, tuning, tested = [], [], []
     for lifetime, (tune, test) in zip(lives, seeds, strict=True):
-        for name, vectors in groups.items():
-            found[name].append(learned(world, vectors, lifetime, tasks, int(test))[0])
-        tuning.append(hand_made(world, lifetime, tasks, int(tune)))
-        tested.append(hand_made(world, lifetime, tasks, int(test)))
+        if rules is not None:
+            ours.append(np.split(learned(world, rules, lifetime, tasks, int(test))[0], cuts))
+        envs = [place.sample(1, tasks, np.random.default_rng(int(seed))) for seed in (tune, test)]
+        returns = _by_hand(place, _joined(*envs), lifetime, sizes, np.random.default_rng(int(tune)))
+        for told, env, part in zip((tuning, tested), envs, (returns[..., :tasks], returns[..., tasks:]), strict=True):
+            told.append(part.mean(-1) / env.optimum().mean().item())
     grid, chosen = np.array(tested), np.round(np.array(tuning), 9).argmax(-1)
     best = np.take_along_axis(grid, chosen[..., None], -1)[..., 0]
-    told = {name: np.array(rows) for name, rows in found.items()}
-    return told | {"constant": best[:, 0], "falling": best[:, 1], "grid": grid, "chosen": chosen}
+    found: dict[str, Any] = {name: np.array([parts[i] for parts in ours]) for i, name in enumerate(groups)}
+    return found | {"constant": best[:, 0], "falling": best[:, 1], "grid": grid, "chosen": chosen}
 
 
 def curve_distance(entropy_short: np.ndarray, entropy_long: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from lib import papers
 
-WEIGHTS_SHA256 = "11dbd41654e9363949a151ac5fca6856ff837a7273a4e29a6d33edfcaab126a7"
+WEIGHTS_SHA256 = "e144b334730dae01c9390d58828795b9194c7e1e309a4ea8684302eac8a4ead4"
 #: Largest file that the loader looks at.
 MOST_BYTES = 2_000_000
 
