@@ -397,6 +397,21 @@ def test_window_gradient_is_that_of_finite_differences():
         assert slope @ direction == pytest.approx(numeric, rel=1e-4, abs=1e-7)
 
 
+def test_the_outer_loss_is_its_formula(rng):
+    search = ta.MetaGradient(ta.LPG(m=4, hidden=4, seed=0), ta.GaussianBandits.sample, SMALL, agents=3, seed=1)
+    theta, twin = torch.as_tensor(rng.standard_normal((1, 3, 1, 10))), copy.deepcopy(search)
+    found = search._outer(theta).item()
+    p = torch.softmax(theta, -1)
+    seen, _ = agents.collect(twin.env, p, twin.state, 3, twin.rng)
+    gain = (seen.r - seen.r.mean()) / seen.r.std()  # every pull is an episode, and the values are zero
+    entropy = -(p * torch.log(p)).sum(-1).mean()
+    assert found == pytest.approx(-(torch.log(seen.pi) * gain).mean().item() - 0.05 * entropy.item(), abs=1e-6)
+    wanted = 0.2 * torch.stack([seen.r[0, :, e].mean() for e in range(3)])
+    torch.testing.assert_close(search.value[0, :, 0, 0], wanted)
+    pi_hat, y_hat = torch.full((2, 3), 2.0), torch.full((2, 3, 4), 0.25)
+    assert search._regularizer(pi_hat, y_hat).item() == pytest.approx(5e-3 * 4 + 1e-3 * 0.25 - 1e-3 * np.log(4), abs=1e-6)
+
+
 def test_advantages_are_the_sum_by_hand(rng):
     _, _, rollout = random_rollout(rng, P=1, E=1, W=1, L=4)
     value = torch.as_tensor(rng.standard_normal((1, 1, 5)))
