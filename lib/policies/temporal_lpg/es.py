@@ -52,12 +52,13 @@ class OpenES:
         self.decay, self.lr_least = checks.number("decay", decay, above=0, high=1), checks.number("lr_least", lr_least, low=0)
         self.rng = checks.generator("seed", seed)
         self.first, self.second = np.zeros_like(self.mean), np.zeros_like(self.mean)
-        self.generation, self._directions = 0, None
+        self.generation = 0
+        self._directions: np.ndarray | None = None
 
     def ask(self) -> np.ndarray:
         """Candidates (2 pairs, d): all plus members, then their minus members in the same order."""
-        self._directions = self.rng.standard_normal((self.pairs, len(self.mean)))
-        step = self.sigma * self._directions
+        directions = self.rng.standard_normal((self.pairs, len(self.mean)))
+        self._directions, step = directions, self.sigma * directions
         return np.concatenate([self.mean + step, self.mean - step])  # (9)
 
     def tell(self, scores: Any) -> np.ndarray:

@@ -263,7 +263,7 @@ class MetaGradient:
             targets.append(y_hat)
         loss = self._outer(theta) + self._regularizer(torch.stack(penalties), torch.stack(targets))
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.rule.parameters(), self.CLIP)
         self.optimizer.step()
         self.theta, self.psi, self.n = theta.detach(), psi.detach(), self.n + self.unroll

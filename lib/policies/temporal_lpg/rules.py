@@ -134,7 +134,7 @@ class LPG(nn.Module):
 
     def load_vector(self, vector: Any) -> LPG:
         """Take the meta-parameters from a vector of length `size`; returns the rule."""
-        given = torch.as_tensor(checks.array("vector", vector, shape=(self.size,)), dtype=self.pi.dtype)
+        given = torch.as_tensor(checks.array("vector", vector, shape=(self.size,)), dtype=self.vector().dtype)
         for name, value in self.weights(given[None]).items():
             getattr(self, name).data.copy_(value[0])
         return self

@@ -157,7 +157,9 @@ def race(world: str, groups: dict[str, np.ndarray], horizons: Any, tasks: int, r
     place, sizes = WORLDS[checks.choice("world", world, WORLDS)], np.array(RATES[world])
     cuts = np.cumsum([len(vectors) for vectors in groups.values()])[:-1]
     rules = np.concatenate([with_clock(world, vectors) for vectors in groups.values()]) if groups else None
-    ours, tuning, tested = [], [], []
+    ours: list[Any] = []
+    tuning: list[Any] = []
+    tested: list[Any] = []
     for lifetime, (tune, test) in zip(lives, seeds, strict=True):
         if rules is not None:
             ours.append(np.split(learned(world, rules, lifetime, tasks, int(test))[0], cuts))

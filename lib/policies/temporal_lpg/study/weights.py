@@ -24,7 +24,7 @@ MOST_BYTES = 2_000_000
 
 def pack(groups: dict[str, np.ndarray], curves: dict[str, np.ndarray], origin: dict[str, Any]) -> bytes:
     """The file of weights from meta-parameters and curves of each group, and where they came from."""
-    arrays = {f"rules/{name}": np.asarray(value, np.float32) for name, value in groups.items()}
+    arrays: dict[str, Any] = {f"rules/{name}": np.asarray(value, np.float32) for name, value in groups.items()}
     arrays |= {f"curve/{name}": np.asarray(value, np.float32) for name, value in curves.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)
