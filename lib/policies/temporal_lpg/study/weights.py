@@ -1,0 +1,76 @@
+"""The file of meta-trained rules, and the loader that verifies it; `lib.policies.temporal_lpg.study.make_weights` makes it.
+
+For each group of rules ("bandits, LPG", ...) it holds the meta-parameters (trainings, size) in single precision and the curves
+of meta-training, and where they came from (commands, commit, versions, CPU, seconds). It is read without pickle, only if its
+SHA-256 is `WEIGHTS_SHA256`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib import papers
+
+WEIGHTS_SHA256 = "e144b334730dae01c9390d58828795b9194c7e1e309a4ea8684302eac8a4ead4"
+#: Largest file that the loader looks at.
+MOST_BYTES = 2_000_000
+
+
+def pack(groups: dict[str, np.ndarray], curves: dict[str, np.ndarray], origin: dict[str, Any]) -> bytes:
+    """The file of weights from meta-parameters and curves of each group, and where they came from."""
+    arrays: dict[str, Any] = {f"rules/{name}": np.asarray(value, np.float32) for name, value in groups.items()}
+    arrays |= {f"curve/{name}": np.asarray(value, np.float32) for name, value in curves.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Meta-parameters and curves (float64) of each group, and the origin, from a file of weights."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        parts = [
+            {name.split("/", 1)[1]: arrays[name].astype(float) for name in arrays.files if name.startswith(kind)}
+            for kind in ("rules/", "curve/")
+        ]
+        return parts[0], parts[1], json.loads(str(arrays["origin"]))
+
+
+def load_weights(path: Path | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """The rules that the book ships: meta-parameters of each group, curves of meta-training, and where they came from.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Default ``results/temporal_lpg.weights.npz``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says how to make it.
+    ValueError
+        If its SHA-256 is not the recorded one. Nothing is parsed then.
+
+    Examples
+    --------
+    >>> from lib.policies.temporal_lpg.study import load_weights
+    >>> sorted(load_weights()[0])[:2]
+    ['bandits, LPG', 'bandits, LPG, windows']
+    """
+    path = papers.root() / "results" / "temporal_lpg.weights.npz" if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.name} is missing; make it by: python -m lib.policies.temporal_lpg.study.make_weights --out {path.name}"
+        )
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_BYTES} are expected")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != WEIGHTS_SHA256:
+        raise ValueError(f"{path.name}: SHA-256 is {found}, expected {WEIGHTS_SHA256}")
+    return unpack(data)

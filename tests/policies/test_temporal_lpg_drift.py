@@ -1,0 +1,188 @@
+"""Mirror learning's drifts: flat at ratio one, their formulas, PPO as a special case; and the study's tools."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lib.policies import temporal_lpg as ta
+from lib.policies.temporal_lpg import study
+from lib.policies.temporal_lpg.study import make_weights, quadratic, races, weights
+
+F64 = torch.float64
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+# --- (13)-(19): drifts ---
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_drifts_are_zero_and_flat_at_ratio_one(rng, aware):
+    for k in range(100):
+        drift = ta.DriftNet(aware, hidden=8, seed=k)
+        p = torch.ones(5, dtype=F64, requires_grad=True)
+        value = drift(p, torch.as_tensor(3 * rng.standard_normal(5)), frac=rng.random())
+        value.sum().backward()
+        assert value.abs().max() == p.grad.abs().max() == 0
+        wide = torch.as_tensor(np.exp(rng.standard_normal(50)))
+        assert (drift(wide, torch.as_tensor(rng.standard_normal(50)), frac=0.3) >= 0).all()
+
+
+def test_drift_is_its_formula(rng):
+    drift, p, gain = ta.DriftNet(hidden=5, seed=1), torch.tensor([1.3], dtype=F64), torch.tensor([-0.7], dtype=F64)
+    one, log, A = -0.3, np.log(1.3), -0.7
+    x = np.array([one, one**2, one * A, one**2 * A, log, log**2, A * log, A * log**2])
+    x = np.append(x, 0.4 * x)
+    f = (drift.second.detach().numpy() @ np.tanh(drift.first.detach().numpy() @ x)).item()
+    assert drift(p, gain, frac=0.4).item() == pytest.approx(max(f - 1e-6, 0))
+    loss = ta.mirror_loss(torch.log(p), torch.zeros(1, dtype=F64), gain, drift, 0.4).item()
+    assert loss == pytest.approx(-1.3 * A + max(f - 1e-6, 0))
+
+
+def test_ppo_drift_gives_ppo(rng):
+    p, A = np.exp(rng.standard_normal(200)), rng.standard_normal(200)
+    clipped = np.minimum(p * A, np.clip(p, 0.8, 1.2) * A)
+    assert p * A - ta.ppo_drift(p, A) == pytest.approx(clipped)
+
+
+def test_dpo_drift_is_its_formula_and_a_drift():
+    for A, u in ((2.0, 0.5 * 2), (-2.0, np.log(1.5) * -2)):
+        scale = 2.0 if A > 0 else 0.6
+        assert ta.dpo_drift([1.5], [A]) == pytest.approx(max(u - scale * np.tanh(u / scale), 0))
+    p, A = np.meshgrid(np.linspace(0.2, 3, 50), np.linspace(-3, 3, 50))
+    assert (ta.dpo_drift(p, A) >= 0).all()
+    gains = np.array([-2.0, 2.0])
+    assert np.abs(ta.dpo_drift(np.full(2, 1 + 1e-4), gains) - ta.dpo_drift(np.full(2, 1 - 1e-4), gains)).max() < 1e-10
+
+
+def test_bad_drift_inputs_are_refused():
+    one = torch.ones(2, dtype=F64)
+    with pytest.raises(ValueError, match="frac"):
+        ta.DriftNet(seed=0)(one, one, frac=1.5)
+    with pytest.raises(ValueError, match="p must"):
+        ta.DriftNet(seed=0)(0 * one, one, frac=0.5)
+    with pytest.raises(ValueError, match="ratio"):
+        ta.mirror_loss(1000 * one, -1000 * one, one, ta.DriftNet(seed=0), 0.5)
+
+
+# --- the study ---
+
+
+@pytest.mark.parametrize("K", [1, 5, 100])
+def test_quadratic_slopes_are_finite_differences(K):
+    """Through the whole life, of the loss; through windows, of each window's last loss from a frozen start."""
+    point, found = np.array([np.log(0.15), 0.3]), study.schedule_loss(np.log(0.15), 0.3, K)[1]
+
+    def loss(x, frozen):
+        e, ends = np.array(frozen[0]), []
+        for n in range(1, 101):
+            a = np.exp(x[0] + x[1] * n / 100)
+            e = (1 - a * np.array(quadratic.CURVATURES)) ** 2 * e + a**2 * 0.1
+            if n % K == 0:
+                ends.append(0.5 * np.array(quadratic.CURVATURES) @ e)
+                e = np.array(frozen[n // K]) if n < 100 else e
+        return np.mean(ends), e
+
+    frozen, e = [np.ones(3)], np.ones(3)
+    for n in range(1, 101):
+        a = np.exp(point[0] + point[1] * n / 100)
+        e = (1 - a * np.array(quadratic.CURVATURES)) ** 2 * e + a**2 * 0.1
+        if n % K == 0:
+            frozen.append(e)
+    for i, step in enumerate(1e-5 * np.eye(2)):
+        numeric = (loss(point + step, frozen)[0] - loss(point - step, frozen)[0]) / 2e-5
+        assert found[i] == pytest.approx(numeric, rel=1e-6, abs=1e-9)
+
+
+def test_quadratic_slopes_at_a_known_point():
+    whole, five, one = (study.schedule_loss(np.log(0.2), 0.0, K)[1] for K in (100, 5, 1))
+    assert whole == pytest.approx([0.0096, 0.0092], abs=1e-4)
+    assert five == pytest.approx([-0.0029, 0.0026], abs=1e-4)
+    assert one == pytest.approx([-0.0024, 0.0010], abs=1e-4)
+
+
+def test_rules_without_a_clock_are_the_same_among_those_with_one():
+    blind = study.rule_of("grids", False).vector().numpy()[None]
+    both = [study.learned("grids", v, 4, 5, 3)[0] for v in (blind, study.with_clock("grids", blind))]
+    assert both[0] == pytest.approx(both[1], abs=1e-12)
+    with pytest.raises(ValueError, match="columns"):
+        study.with_clock("grids", blind[:, 1:])
+
+
+def test_hand_made_rule_learns_and_schedules_differ():
+    found = study.hand_made("bandits", 40, 300, seed=0, rates=[0.01, 3.0])
+    assert found.shape == (2, 2)
+    assert (found[:, 1] > found[:, 0] + 0.3).all()
+    assert found[0, 1] != found[1, 1]
+    grid = study.hand_made("grids", 60, 20, seed=0, rates=[0.1, 30.0])
+    assert (grid[:, 1] > grid[:, 0]).all()
+
+
+def test_a_race_shares_tasks_and_chooses_on_others():
+    vector = study.rule_of("bandits", True).vector().numpy()[None]
+    found = study.race("bandits", {"a": vector, "b": vector}, [5, 8], 30, 1)
+    assert np.array_equal(found["a"], found["b"])
+    assert found["grid"].shape == (2, 2, len(races.RATES["bandits"]))
+    for i in range(2):
+        assert found["constant"][i] == found["grid"][i, 0, found["chosen"][i, 0]]
+        assert found["falling"][i] == found["grid"][i, 1, found["chosen"][i, 1]]
+
+
+def test_curve_distance_sees_only_the_fraction_of_life():
+    def curve(N):
+        return np.exp(-(np.arange(N) + 0.5) / N)[:, None]
+
+    assert study.curve_distance(curve(10), curve(1000))[0] < 1e-3
+    assert study.curve_distance(curve(10), np.zeros((50, 1)))[0] == pytest.approx(curve(10).mean())
+
+
+def test_pairs_on_common_tasks_differ_less():
+    vector = study.rule_of("bandits", True).vector()
+    same, own = np.square(study.pair_differences(vector, 200, 5, seed=1)).mean(1)
+    assert same < own
+
+
+def test_weights_come_back_and_a_changed_file_is_refused(tmp_path, monkeypatch):
+    rules, curves = {"bandits, LPG": np.ones((2, 3))}, {"bandits, LPG": np.zeros((2, 4))}
+    data = weights.pack(rules, curves, {"seeds": {"bandits, LPG": [1, 2]}})
+    path = tmp_path / "w.npz"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="SHA-256"):
+        study.load_weights(path)
+    told = weights.unpack(data)
+    assert told[0]["bandits, LPG"].tolist() == rules["bandits, LPG"].tolist()
+    assert told[2]["seeds"]["bandits, LPG"] == [1, 2]
+    with pytest.raises(FileNotFoundError, match="make_weights"):
+        study.load_weights(tmp_path / "none.npz")
+
+
+def test_shipped_weights_are_what_the_plan_says():
+    rules, curves, origin = study.load_weights()
+    assert rules.keys() == curves.keys() == make_weights.PLAN.keys()
+    for name, (_, world, aware, seeds) in make_weights.PLAN.items():
+        assert rules[name].shape == (len(seeds), study.rule_of(world, aware).size)
+        assert len(curves[name]) == len(origin["seeds"][name]) == len(seeds)
+        assert origin["cpu_seconds"][name] > 0
+    assert json.dumps(origin)
+
+
+def test_make_weights_goes_on_from_its_parts(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def train(world, aware, seed):
+        calls.append((world, aware, seed))
+        return np.full(3, seed, np.float32), np.zeros(2)
+
+    monkeypatch.setattr(make_weights, "PLAN", {"bandits, LPG": (train, "bandits", False, range(2))})
+    told = ["--parts", str(tmp_path / "parts"), "--out", str(tmp_path / "out.npz")]
+    assert make_weights.main(told) == make_weights.main(told) == 0
+    assert calls == [("bandits", False, 0), ("bandits", False, 1)]
+    assert weights.unpack((tmp_path / "out.npz").read_bytes())[0]["bandits, LPG"][:, 0].tolist() == [0, 1]
+    assert "SHA-256" in capsys.readouterr().out
