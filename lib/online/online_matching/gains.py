@@ -7,6 +7,7 @@ The derivations are ours: they use the idea of displaced offers of Huang and Zha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -164,7 +165,7 @@ def kept_mass(benchmark: str, displaced: str, loads: Array, f: Array) -> Array:
     if displaced == "equal" and benchmark == "stochastic":
         return 2 * np.exp(-x / 2) - np.exp(-x)  # (13)
     if displaced == "equal":
-        low, high = 2 - x - np.exp(-x), (np.e - 1) * np.exp(-x)  # (16)
+        low, high = 2 - x - np.exp(-x), (math.e - 1) * np.exp(-x)  # (16)
         return np.where(x <= 1, low, high)
     area = cumulative_simpson(f, x=x, initial=0)
     first = np.array([_first_kept(benchmark, x[: k + 1], f[k], area[: k + 1]) for k in range(len(x))])

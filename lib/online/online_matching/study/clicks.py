@@ -75,7 +75,7 @@ def click_log(campaign: str = "men") -> ClickLog:
 
 
 @functools.cache
-def _log(campaign: str) -> ClickLog:
+def _log(campaign: Any) -> ClickLog:
     return ClickLog(*open_bandit(campaign))
 
 
