@@ -23,7 +23,7 @@ class ConstraintOutput:
 
     Attributes
     ----------
-    u : tensor, shape (B, *grid)
+    u : tensor, shape (B, grid...)
     omega : tensor, shape (B, K, N)
     n_iter, cost, converged : tensor, shape (B, K)
     """
@@ -94,7 +94,7 @@ class ConstraintMoE(nn.Module):
         self.implicit = checks.boolean("implicit", implicit)
 
     def partition(self, x: Tensor) -> Tensor:
-        """Fields (..., *grid, N) as points of experts (..., K, M, N)."""
+        """Fields (..., grid..., N) as points of experts (..., K, M, N)."""
         lead = x.ndim - 1 - len(self.experts)
         sizes = [n for k, size in zip(self.experts, self.pde.shape, strict=True) for n in (k, size // k)]
         x = x.reshape(*x.shape[:lead], *sizes, x.shape[-1])
@@ -104,7 +104,7 @@ class ConstraintMoE(nn.Module):
         return x.reshape(*x.shape[:lead], self.n_experts, self.block, x.shape[-1])  # (6)
 
     def assemble(self, x: Tensor) -> Tensor:
-        """Points of experts (B, K, M) as fields (B, *grid): the inverse of `partition`."""
+        """Points of experts (B, K, M) as fields (B, grid...): the inverse of `partition`."""
         sizes = [size // k for k, size in zip(self.experts, self.pde.shape, strict=True)]
         n = len(sizes)
         x = x.reshape(len(x), *self.experts, *sizes)
@@ -131,7 +131,7 @@ class ConstraintMoE(nn.Module):
 
         Parameters
         ----------
-        basis : tensor, shape (B, *grid, N)
+        basis : tensor, shape (B, grid..., N)
             The network's outputs.
         condition : array_like or tensor, shape (B, ...)
             As `pde` takes it.

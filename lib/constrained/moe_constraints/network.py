@@ -20,7 +20,7 @@ class SpectralConv(nn.Module):
         self.weight = nn.Parameter(torch.rand(*shape, 2, dtype=torch.float64) / width**2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (B, *grid, width) to the same."""
+        """From (B, grid..., width) to the same."""
         *others, last = range(1, 1 + self.n_axes)
         low, sizes = self.modes, x.shape
         kept = torch.fft.rfft(x, dim=last).narrow(last, 0, low)
@@ -64,7 +64,7 @@ class _FNO(nn.Module):
             self.out = nn.Linear(sizes["head"], sizes["n_basis"], dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From inputs (B, *grid, channels) to basis functions (B, *grid, n_basis), float64."""
+        """From inputs (B, grid..., channels) to basis functions (B, grid..., n_basis), float64."""
         x = checks.tensor("x", x, ndim=self.n_axes + 2).double()
         least = min(*x.shape[1:-2], 2 * (x.shape[-2] // 2))
         if x.shape[-1] != self.channels or 2 * self.modes > least:

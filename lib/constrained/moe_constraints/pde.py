@@ -68,7 +68,7 @@ class PDE(abc.ABC):
 
     @abc.abstractmethod
     def operators(self, field: Tensor) -> Tensor:
-        """C linear operators of fields (B, *grid, N), stacked first: (C, B, *grid, N)."""
+        """C linear operators of fields (B, grid..., N), stacked first: (C, B, grid..., N)."""
 
     @abc.abstractmethod
     def law(self, z: Tensor) -> Tensor:
@@ -80,11 +80,11 @@ class PDE(abc.ABC):
 
     @abc.abstractmethod
     def conditions(self, field: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Linear conditions of fields (B, *grid, N): rows (B, F, N), and their targets (B, F)."""
+        """Linear conditions of fields (B, grid..., N): rows (B, F, N), and their targets (B, F)."""
 
     @abc.abstractmethod
     def condition_losses(self, u: Tensor, condition: Tensor) -> Tensor:
-        """What the conditions of a whole field (B, *grid) add to the loss, (B,)."""
+        """What the conditions of a whole field (B, grid...) add to the loss, (B,)."""
 
     @abc.abstractmethod
     def check_condition(self, condition: Any) -> Tensor:
@@ -92,14 +92,14 @@ class PDE(abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, condition: Tensor) -> Tensor:
-        """What the network sees: coordinates scaled to [0, 1], and the condition: (B, *grid, channels)."""
+        """What the network sees: coordinates scaled to [0, 1], and the condition: (B, grid..., channels)."""
 
     def ansatz(self, basis: Tensor) -> Tensor:
         """What the network's outputs are made into before they are combined."""
         return basis
 
     def base(self, condition: Tensor) -> Tensor | None:
-        """What is added to the combination, (B, *grid), or None."""
+        """What is added to the combination, (B, grid...), or None."""
         return None
 
     def residual(self, omega: Tensor, rows: Rows) -> Tensor:
@@ -120,11 +120,11 @@ class PDE(abc.ABC):
         return torch.cat(parts, dim=-2)
 
     def field_residual(self, u: Tensor) -> Tensor:
-        """The equation's residual of whole fields (B, *grid), differences taken across everything."""
+        """The equation's residual of whole fields (B, grid...), differences taken across everything."""
         return self.law(self.operators(u[..., None]).squeeze(-1))
 
     def loss(self, u: Tensor, condition: Tensor) -> Tensor:
-        """The training loss (7) of fields (B, *grid), without any solution."""
+        """The training loss (7) of fields (B, grid...), without any solution."""
         law = self.field_residual(u).flatten(1).norm(dim=1)
         return (self.loss_weight * law + self.condition_losses(u, condition)).mean()  # (7)
 
@@ -245,7 +245,7 @@ class DiffusionSorption(PDE):
         """t, x and u_0 at every point."""
         t, x = (torch.linspace(0, 1, n, dtype=condition.dtype) for n in self.shape)
         grid = torch.stack(torch.meshgrid(t, x, indexing="ij"), dim=-1).expand(len(condition), -1, -1, -1)
-        return torch.cat([grid, condition[:, None, None, None].expand(*grid.shape[:-1], 1)], dim=-1)
+        return torch.cat([grid, condition[:, None, None, None].expand(grid....shape[:-1], 1)], dim=-1)
 
     def reference(self, condition: Any, finer: int = 8) -> np.ndarray:
         """Solutions on this grid, by lines on a finer one: backward differences in time, of high order.

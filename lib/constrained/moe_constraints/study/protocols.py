@@ -133,7 +133,7 @@ def trained(model: SoftConstraint, conditions: Any, test: Any, truth: Any, *, st
         Untrained, or trained in part.
     conditions, test : array_like
         To train on, without solutions; and to measure at.
-    truth : array_like, shape (n_test, *grid)
+    truth : array_like, shape (n_test, grid...)
     steps, every : int
         Steps of training, and between two measurements.
 
@@ -214,13 +214,13 @@ class RandomMoE(ConstraintMoE):
         self.order = torch.from_numpy(rng.permutation(self.block * self.n_experts))
 
     def partition(self, x: Tensor) -> Tensor:
-        """Fields (..., *grid, N) as points of experts (..., K, M, N)."""
+        """Fields (..., grid..., N) as points of experts (..., K, M, N)."""
         lead = x.ndim - 1 - len(self.experts)
         flat = x.flatten(lead, -2)[..., self.order, :]
         return flat.reshape(*x.shape[:lead], self.n_experts, self.block, x.shape[-1])
 
     def assemble(self, x: Tensor) -> Tensor:
-        """Points of experts (B, K, M) as fields (B, *grid)."""
+        """Points of experts (B, K, M) as fields (B, grid...)."""
         return x.flatten(1)[:, self.order.argsort()].reshape(len(x), *self.pde.shape)
 
 
@@ -291,7 +291,7 @@ def solve_work(pde: PDE, basis: Tensor, condition: Any, experts: Any, total: int
     Parameters
     ----------
     pde : PDE
-    basis : tensor, shape (1, *grid, N)
+    basis : tensor, shape (1, grid..., N)
     condition : array_like, shape (1, ...)
     experts : sequence of int
     total : int
