@@ -30,7 +30,7 @@ Equations::
 ================= ======================== ==================== ============
 symbol            name                     shape                equation
 ================= ======================== ==================== ============
-b                 ``basis``                (B, grid..., N)        (3), (6)
+b                 ``basis``                (B, grid..., N)      (3), (6)
 omega             ``omega``                (B, K, N) or (P, N)  (3)-(6)
 r, J              ``residual, jacobian``   (P, R), (P, R, N)    (4), (5), (8)
 lambda            ``damping``              (P,)                 (5)

@@ -24,7 +24,7 @@ class SoftConstraint:
     pde : PDE
         The equation and its grid.
     network : torch.nn.Module, optional
-        From inputs (B, grid..., channels) to (B, grid..., N); default `FNO2d` of the paper's size. A soft constraint takes N = 1.
+        From inputs (B, grid..., channels) to (B, grid..., N); default `FNO2d` of the paper's size. N = 1 for a soft one.
     lr, decay, every, floor : float, float, int, float
         Adam's step size, multiplied by `decay` after each `every` steps, not below `floor`. Paper: 1e-3, 0.5, 800, 1e-4.
     clip : float

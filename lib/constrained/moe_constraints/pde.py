@@ -245,7 +245,7 @@ class DiffusionSorption(PDE):
         """t, x and u_0 at every point."""
         t, x = (torch.linspace(0, 1, n, dtype=condition.dtype) for n in self.shape)
         grid = torch.stack(torch.meshgrid(t, x, indexing="ij"), dim=-1).expand(len(condition), -1, -1, -1)
-        return torch.cat([grid, condition[:, None, None, None].expand(grid....shape[:-1], 1)], dim=-1)
+        return torch.cat([grid, condition[:, None, None, None].expand(*grid.shape[:-1], 1)], dim=-1)
 
     def reference(self, condition: Any, finer: int = 8) -> np.ndarray:
         """Solutions on this grid, by lines on a finer one: backward differences in time, of high order.
