@@ -147,7 +147,7 @@ def test_shipped_weights_are_small_verified_and_say_where_they_come_from(tmp_pat
     other.write_bytes(data[:-1] + b"x")
     with pytest.raises(ValueError, match="SHA-256 is"):
         study.load_weights(other)
-    other.write_bytes(data + bytes(weights.MOST_BYTES))
+    other.write_bytes(data + bytes(papers.MOST_WEIGHTS))
     with pytest.raises(ValueError, match="bytes, at most"):
         study.load_weights(other)
     with pytest.raises(FileNotFoundError, match="make it by"):

@@ -6,7 +6,6 @@ it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,8 +19,6 @@ from lib.networks import Transformer
 from lib.policies.dynamic_reward_weighting.study.language import RECIPES, new_policy
 
 WEIGHTS_SHA256 = "0d6e4f58912aabcaa5e89ef080d4457af578d211c1cb749140b6ab54a61c5227"
-#: Largest file that the loader looks at.
-MOST_BYTES = 2_000_000
 #: Width of the base policies.
 WIDTH = 48
 NAME = "dynamic_reward_weighting.weights.npz"
@@ -61,17 +58,7 @@ def load_base(base: str, path: Path | None = None) -> tuple[Transformer, dict[st
     32
     """
     checks.choice("base", base, RECIPES)
-    path = papers.root() / "results" / NAME if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.name} is missing; make it by: python -m lib.policies.dynamic_reward_weighting.study.make_weights"
-        )
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_BYTES} are expected")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise ValueError(f"{path.name}: SHA-256 is {found}, expected {WEIGHTS_SHA256}")
+    data = papers.weights("dynamic_reward_weighting", WEIGHTS_SHA256, path)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         policy = new_policy(WIDTH)
         policy.load_state_dict({key: torch.as_tensor(arrays[f"{base}.{key}"].astype(float)) for key in policy.state_dict()})

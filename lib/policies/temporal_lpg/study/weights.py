@@ -7,7 +7,6 @@ SHA-256 is `WEIGHTS_SHA256`.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -18,8 +17,6 @@ import numpy as np
 from lib import papers
 
 WEIGHTS_SHA256 = "e144b334730dae01c9390d58828795b9194c7e1e309a4ea8684302eac8a4ead4"
-#: Largest file that the loader looks at.
-MOST_BYTES = 2_000_000
 
 
 def pack(groups: dict[str, np.ndarray], curves: dict[str, np.ndarray], origin: dict[str, Any]) -> bytes:
@@ -62,15 +59,4 @@ def load_weights(path: Path | None = None) -> tuple[dict[str, np.ndarray], dict[
     >>> sorted(load_weights()[0])[:2]
     ['bandits, LPG', 'bandits, LPG, windows']
     """
-    path = papers.root() / "results" / "temporal_lpg.weights.npz" if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.name} is missing; make it by: python -m lib.policies.temporal_lpg.study.make_weights --out {path.name}"
-        )
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_BYTES} are expected")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise ValueError(f"{path.name}: SHA-256 is {found}, expected {WEIGHTS_SHA256}")
-    return unpack(data)
+    return unpack(papers.weights("temporal_lpg", WEIGHTS_SHA256, path))

@@ -6,7 +6,6 @@ versions, CPU, seconds); it is read without pickle, and only if its SHA-256 is `
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,8 +19,6 @@ from lib.policies.udc.framework import UDC
 from lib.policies.udc.study.training import new_model
 
 WEIGHTS_SHA256 = "00c05544163d218698e1408a7d16201f2f56aa508756d9dbd6bb2e86a5577199"
-#: Largest file that the loader looks at.
-MOST_BYTES = 2_000_000
 
 
 def pack(model: UDC, curve: np.ndarray, origin: dict[str, Any]) -> bytes:
@@ -72,15 +69,4 @@ def load_weights(path: Path | None = None) -> tuple[UDC, np.ndarray, dict[str, A
     >>> load_weights()[0].n
     10
     """
-    path = papers.root() / "results" / "udc.weights.npz" if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.name} is missing; make it by: python -m lib.policies.udc.study.make_weights --out {path.name}"
-        )
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_BYTES} are expected")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise ValueError(f"{path.name}: SHA-256 is {found}, expected {WEIGHTS_SHA256}")
-    return unpack(data)
+    return unpack(papers.weights("udc", WEIGHTS_SHA256, path))
