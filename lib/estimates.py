@@ -57,6 +57,8 @@ class Estimate:
             return show(self.value)
         if math.isinf(self.low) or math.isinf(self.high):
             return f"{show(self.value)} (n = {self.n}, too few for an interval)"
+        if max(abs(self.low), abs(self.high)) < 5e-10:  # rounding, whose digits differ from machine to machine
+            return f"0 within 1e-9 (n = {self.n})"
         # As many decimals as two digits of the interval's width need: what decides a rule can be seen.
         decimals = min(max(0, 1 - math.floor(math.log10(self.high - self.low))), 9)
         value, low, high = (f"{x:z,.{decimals}f}" for x in (self.value, self.low, self.high))

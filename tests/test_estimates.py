@@ -141,6 +141,8 @@ def test_runs_in_different_forms_are_refused():
         (Estimate(0.0312, 0.0121, 0.0503, 24), "0.031 (0.012 to 0.050, n = 24)"),
         (Estimate(1.00213, 1.00112, 1.00314, 20), "1.0021 (1.0011 to 1.0031, n = 20)"),
         (Estimate(1234.5, 1100.0, 1369.0, 3), "1,234 (1,100 to 1,369, n = 3)"),
+        (Estimate(3.1e-12, -6e-13, 6.8e-12, 5), "0 within 1e-9 (n = 5)"),
+        (Estimate(3.1e-9, -6e-13, 6.8e-9, 5), "0.000000003 (0.000000000 to 0.000000007, n = 5)"),
         (Estimate(0.5, -math.inf, math.inf, 1), "0.5 (n = 1, too few for an interval)"),
         (exact([3]), "3"),
         (exact([0.05] * 3), "0.05"),
