@@ -126,7 +126,7 @@ def test_proportional_steps_keep_the_sum_of_prices(rule):
 
 def test_equal_scores_stay_bounded():
     run = al.alf_lb(np.full((32, 4), 0.5), 1, SignStep(0.01), 100)
-    assert np.abs(run.prices).max() <= 0.04 + 1e-12
+    assert np.ptp(run.prices, axis=1).max() <= 0.04  # the sign rule moves their mean, which changes nothing
     np.testing.assert_array_equal(run.loads[0], [32, 0, 0, 0])
 
 

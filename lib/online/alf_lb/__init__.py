@@ -1,4 +1,4 @@
-"""Load balancing of sparse mixtures of experts without an auxiliary loss: the bias of an expert is a price in an assignment program.
+"""Load balancing of sparse mixtures of experts without an auxiliary loss: the bias of an expert is a price.
 
 X. Y. Han and Yuan Zhong. *A Theoretical Framework for Auxiliary-Loss-Free Load Balancing of Sparse Mixture-of-Experts in
 Large-Scale AI Models*. 2025, third version 2026. arXiv:2512.03915. The procedure itself is that of Wang, Gao, Zhao, Sun and Dai
@@ -9,7 +9,7 @@ its dual, the exact assignment with its prices; the curvature and the regret bou
 sparse mixture-of-experts layer for PyTorch, with the auxiliary loss as rival. Language model, text, rivals and instances are in
 `lib.online.alf_lb.study`.
 
-Not implemented: expert parallelism over devices, capacity limits that drop tokens, the sequence-wise loss that DeepSeek-V3 adds.
+Not implemented: expert parallelism over devices, capacity limits that drop tokens, the sequence-wise loss of DeepSeek-V3.
 
 ================== =============================== ====================================================================
 symbol             name                            shape, meaning

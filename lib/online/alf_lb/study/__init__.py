@@ -1,3 +1,6 @@
-"""TODO: what only the chapter's experiments use: protocols, rivals, instances, training scripts."""
+"""What the chapter's experiments use: a text, a small language model, instances with known optima, rivals, protocols."""
 
-__all__: list[str] = []
+from lib.online.alf_lb.study.language import LanguageModel, Training, train
+from lib.online.alf_lb.study.text import Text, bible
+
+__all__ = ["LanguageModel", "Text", "Training", "bible", "train"]
