@@ -20,7 +20,10 @@ def test_violation_is_the_gradient():
     g, p, K = scores(500, 5), np.array([0.1, -0.1, 0.05, 0.0, -0.05]), 2
     L, h = K * 500 / 5, 1e-7
     load = al.topk_assign(g + p, K).sum(0)
-    objective = lambda q: al.dual_value(g, q, K) / L
+
+    def objective(q):
+        return al.dual_value(g, q, K) / L
+
     slope = [(objective(p + h * e) - objective(p - h * e)) / (2 * h) for e in np.eye(5)]
     np.testing.assert_allclose(slope, load / L - 1, atol=1e-6)
 
@@ -29,7 +32,10 @@ def test_violation_is_the_gradient():
 def test_curvature_is_that_of_finite_differences(K):
     g, p, h = scores(200_000, 4, seed=1), np.array([0.05, -0.05, 0.0, 0.0]), 0.02
     L = K * len(g) / 4
-    load = lambda q: al.topk_assign(g + q, K).sum(0) / L
+
+    def load(q):
+        return al.topk_assign(g + q, K).sum(0) / L
+
     numeric = np.array([(load(p + h * e) - load(p - h * e)) / (2 * h) for e in np.eye(4)])
     H = al.price_hessian(g, p, K, width=h)
     np.testing.assert_allclose(H, numeric, atol=0.05 * np.abs(H).max())
@@ -90,7 +96,10 @@ def test_bound_by_hand_and_kept():
     g, K = scores(4000, 4, seed=2), 1
     best = min(al.alf_lb(g, K, InvStep(1.0), 400).lagrangian) / 1000
     mu = min(np.linalg.eigvalsh(al.price_hessian(g, q, K, 0.1))[1] for q in (np.zeros(4), al.alf_lb(g, K, InvStep(1.0), 400).p))
-    draw = lambda rng: g[rng.integers(4000, size=64)]
+
+    def draw(rng):
+        return g[rng.integers(4000, size=64)]
+
     runs = [al.online_balance(draw, K, InvStep(1 / mu), 400, seed=s) for s in range(5)]
     at = np.unique(np.geomspace(1, 400, 30).astype(int))
     regret = np.mean([al.cumulative_regret(r.prices[:-1], g, K, best, at)[-1] for r in runs])
@@ -99,8 +108,8 @@ def test_bound_by_hand_and_kept():
 
 def test_bad_input_is_refused_by_name():
     g = scores(10, 2)
+    sizes = iter([4, 6, 8])
     with pytest.raises(ValueError, match="sample must give shape"):
-        sizes = iter([4, 6, 8])
         al.online_balance(lambda rng: rng.random((next(sizes), 2)), 1, SignStep(), 3, seed=0)
     with pytest.raises(ValueError, match="K must be"):
         al.online_balance(lambda rng: g, 3, SignStep(), 3, seed=0)

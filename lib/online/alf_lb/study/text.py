@@ -70,7 +70,7 @@ def bible(n_words: int = 512) -> Text:
     >>> from lib.online.alf_lb.study import bible
     >>> text = bible(512)
     >>> " ".join(text.words[k] for k in text.tokens[:10])
-    'in the beginning god <rare> the heavens and the earth'
+    'in the <rare> god <rare> the <rare> and the earth'
     """
     size = checks.integer("n_words", n_words, low=2, high=8192)
     found, starts = _split()
