@@ -1,7 +1,7 @@
 """What the chapter's experiments use: a text, a small language model, instances with known optima, rivals, protocols."""
 
 from lib.online.alf_lb.study.instances import Population, drifting, plane, population, sigmoid_scores
-from lib.online.alf_lb.study.language import LanguageModel, Training, train
+from lib.online.alf_lb.study.language import LanguageModel, Training, router_scores, train
 from lib.online.alf_lb.study.protocols import (
     BatchRun,
     RegretRun,
@@ -33,6 +33,7 @@ __all__ = [
     "population",
     "race",
     "regret_run",
+    "router_scores",
     "routings",
     "sigmoid_scores",
     "sinkhorn_prices",

@@ -14,7 +14,7 @@ from torch.nn import functional
 from lib import checks
 from lib.online.alf_lb import LoadBalancer, SparseMoE, StepRule, max_violation
 
-__all__ = ["LanguageModel", "Training", "train"]
+__all__ = ["LanguageModel", "Training", "router_scores", "train"]
 
 Array = npt.NDArray[np.float64]
 
@@ -199,6 +199,45 @@ def train(tokens: npt.ArrayLike, held_out: npt.ArrayLike, n_steps: int, batches:
                 layer.balancer.update()
                 prices[t, j] = layer.balancer.bias.numpy()
     return Training(loads, prices, losses, *_validate(net, held, span), net)
+
+
+@torch.no_grad()
+def router_scores(model: LanguageModel, tokens: npt.ArrayLike) -> list[Array]:
+    """Affinities that the routers of a model give to the words of texts.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    tokens : array_like of int, shape (B, S)
+        Texts of at most the model's context.
+
+    Returns
+    -------
+    list of array, shape (B S, E)
+        One per layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.online.alf_lb.study import LanguageModel, router_scores
+    >>> model = LanguageModel(50, d=16, heads=2, n_experts=4, k=1, d_ff=16, context=8)
+    >>> [s.shape for s in router_scores(model, np.zeros((3, 8), int))]
+    [(24, 4), (24, 4)]
+    """
+    if not isinstance(model, LanguageModel):
+        raise TypeError(f"model must be a LanguageModel, got {checks.shown(model)}")
+    words, places = model.words.num_embeddings, model.places.num_embeddings
+    given = checks.array("tokens", tokens, ndim=2, low=0, high=words - 1).astype(np.int64)
+    if given.shape[1] > places:
+        raise ValueError(f"tokens must have at most {places} columns, got shape {given.shape}")
+    found: list[Array] = []
+    hooks = [layer.register_forward_hook(lambda m, h, y: found.append(m.scores(h[0]).numpy())) for layer in model.layers]
+    training = model.training
+    model.eval()(torch.from_numpy(given))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 @torch.no_grad()

@@ -244,8 +244,8 @@ def arms() -> dict[str, dict[str, Any]]:
     """The ways to balance the language model, with the settings that the tuning runs chose: arguments of `train`."""
     return {
         "none": {},
-        "auxiliary": {"alpha": 0.1},
-        "sign": {"step": SignStep(0.01)},
+        "auxiliary": {"alpha": 0.3},
+        "sign": {"step": SignStep(0.003)},
         "root": {"step": SqrtStep(0.1)},
         "inverse": {"step": InvStep(1.0)},
         "small sign": {"step": SignStep()},
