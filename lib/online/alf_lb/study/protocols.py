@@ -331,11 +331,8 @@ def routings(gamma: npt.ArrayLike, K: int, trained: npt.ArrayLike, n_iter: int =
         "balanced here": here.prices[here.lagrangian.argmin()],
         "Sinkhorn": sinkhorn_prices(g, K),
     }
-    table = {
-        name: _routed(g, topk_assign(g + p, K), float(np.asarray(dual_value(g, p, K))), best.fun) for name, p in prices.items()
-    }
-    table["exact"] = _routed(g, best.x, float(np.asarray(dual_value(g, best.prices, K))), best.fun)
-    return table
+    table = {name: _routed(g, K, topk_assign(g + p, K), p, best.fun) for name, p in prices.items()}
+    return table | {"exact": _routed(g, K, best.x, best.prices, best.fun)}
 
 
 def _routed(gamma: Array, K: int, x: Any, p: Array, best: float) -> dict[str, float]:
