@@ -136,6 +136,8 @@ def test_step_rules_and_defaults():
     np.testing.assert_allclose(ConstStep(0.2).eps(4, load, L), np.full(3, 0.02))
     np.testing.assert_allclose(SqrtStep(0.2).eps(4, load, L), np.full(3, 0.01))
     np.testing.assert_allclose(InvStep(0.2).eps(4, load, L), np.full(3, 0.005))
+    close = np.array([11.0, 10.5, 9.0])  # one token, or half of one, counts in full
+    np.testing.assert_allclose(SignStep(0.2).eps(1, close, L) * (L - close), [-0.2, -0.2, 0.2])
     assert SignStep().u == 0.001
     assert (ConstStep().u, SqrtStep().u, InvStep().u) == (0.05, 0.1, 1.0)
     assert SignStep(0.0).eps(1, load, L).tolist() == [0, 0, 0]
