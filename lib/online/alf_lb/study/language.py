@@ -86,6 +86,8 @@ class LanguageModel(nn.Module):
                 if weight.ndim > 1:
                     scale = 0.1 if name.startswith(("words", "places")) else weight.shape[-1] ** -0.5
                     weight.copy_(scale * torch.randn(weight.shape, generator=first, dtype=torch.float64))
+                elif name.endswith("bias"):  # PyTorch draws those of linear layers from the global generator
+                    weight.zero_()
 
     @property
     def layers(self) -> list[SparseMoE]:
