@@ -289,8 +289,10 @@ def race(text: Text, names: Mapping[str, Any] | list[str], n_steps: int, seed: i
     n, span = len(text.tokens) * 19 // 20, model.get("context", 64)
     batches = np.random.default_rng(key).integers(0, n - span, size=(steps, 8))
     size = len(text.words)
-    data = text.tokens[:n], text.tokens[n : n + 8001], steps, batches
-    return {name: train(*data, n_words=size, seed=key, **how, **model) for name, how in chosen.items()}
+    learned, held_out = text.tokens[:n], text.tokens[n : n + 8001]
+    return {
+        name: train(learned, held_out, steps, batches, n_words=size, seed=key, **how, **model) for name, how in chosen.items()
+    }
 
 
 def routings(gamma: npt.ArrayLike, K: int, trained: npt.ArrayLike, n_iter: int = 400) -> dict[str, dict[str, float]]:
