@@ -78,7 +78,7 @@ def worst_case(
     r, step = checks.positive("r", r), checks.number("step", step, low=0, high=2)
     starts, steps = checks.integer("starts", starts, low=1, high=100_000), checks.integer("steps", steps, low=0)
     queries, decisions = policy.probabilities(lattice.counts, lattice.sums)
-    ends = lattice.reach(torch.as_tensor(queries))[:, None] * torch.as_tensor(decisions)[lattice.layer(lattice.budget)]
+    ends = lattice.ends(torch.as_tensor(queries), torch.as_tensor(decisions)[lattice.layer(lattice.budget)])
     thetas = draw_class(problem, r, starts, checks.generator("seed", seed))
     best, worst, history = thetas.copy(), np.full(starts, -np.inf), []
     for k in range(steps + 1):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
 from lib.online.learned_active_learning.lattice import Lattice
-from lib.online.learned_active_learning.policy import TablePolicy
+from lib.online.learned_active_learning.policy import TablePolicy, normalized
 
 Array = NDArray[np.float64]
 
@@ -130,9 +130,4 @@ def _flow(lattice: Lattice, asked: list[NDArray[np.int64]], flows: list[Array]) 
 def _averaged(lattice: Lattice, flows: list[Array], ends: Array) -> TablePolicy:
     """The policy whose realization weights are the averages: it attains the average losses (the loss is linear in them)."""
     queries = np.concatenate([*flows, np.zeros((len(ends), lattice.problem.n_queries))])
-    return TablePolicy(lattice, _normalized(queries), _normalized(ends))
-
-
-def _normalized(weights: Array) -> Array:
-    sums = weights.sum(1, keepdims=True)
-    return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), 1 / weights.shape[1])
+    return TablePolicy(lattice, normalized(queries), normalized(ends))

@@ -47,6 +47,10 @@ class Lattice:
     ValueError
         If there are more than 200000 counts.
 
+    Notes
+    -----
+    ``reach``, ``ends``, ``likelihood`` and ``outcomes`` work on tensors and keep gradients.
+
     Examples
     --------
     >>> from lib.online.learned_active_learning import Lattice, TablePolicy, thresholds
@@ -96,22 +100,28 @@ class Lattice:
         return torch.exp(last @ logs.T)
 
     def reach(self, queries: Any) -> Any:
-        """The policy's factor in (13) of every final count, shape (S_T,).
+        """The policy's factor in (13) of every count, shape (S,).
 
         `queries` holds the probability of each query, shape (S, n), at the counts before the last layer; a tensor with
         gradient keeps it.
         """
         weight = torch.ones(1, dtype=torch.float64)
+        weights = [weight]
         for t, after in enumerate(self.children):
             flow = weight[:, None] * queries[self.layer(t)]
             places = torch.as_tensor(after.ravel())
             start = torch.zeros(len(self.parents[t]), dtype=torch.float64)
             weight = start.index_add(0, places, torch.cat([flow, flow], dim=1).ravel())  # (14)
-        return weight
+            weights.append(weight)
+        return torch.cat(weights)
 
     def outcomes(self, queries: Any, decisions: Any, likelihood: Any) -> Any:
         """Probability of each recommendation on each instance, shape (M, K)."""
-        return likelihood.T @ (self.reach(queries)[:, None] * decisions)  # (15)
+        return likelihood.T @ self.ends(queries, decisions)  # (15)
+
+    def ends(self, queries: Any, decisions: Any) -> Any:
+        """The policy's factor of every final count and recommendation, shape (S_T, K)."""
+        return self.reach(queries)[self.layer(self.budget), None] * decisions
 
     def losses(self, policy: Any, thetas: ArrayLike) -> Array:
         """Exact expected losses of a policy, shape (M,).

@@ -1,9 +1,8 @@
-"""Min-max optimization of a policy against weighted, moving instances, and the workflow that makes one robust policy."""
+"""Min-max optimization of a policy against weighted, moving instances."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from scipy.optimize import OptimizeResult
 from lib import checks
 from lib.callbacks import asks_to_stop
 from lib.online.learned_active_learning.attack import ascend, losses_and_slopes
-from lib.online.learned_active_learning.hardness import complexity, draw_class
+from lib.online.learned_active_learning.hardness import complexity
 from lib.online.learned_active_learning.lattice import Lattice
-from lib.online.learned_active_learning.policy import QueryPolicy
+from lib.online.learned_active_learning.policy import QueryPolicy, TablePolicy, normalized
 from lib.online.learned_active_learning.problem import QueryProblem
 from lib.online.learned_active_learning.rollouts import instance_scores, policy_surrogate, rollout
 
@@ -123,6 +122,10 @@ class MAPO:
         self.logits, self.losses, self._seen = np.zeros(M), np.full(M, np.nan), np.zeros(M)
         self._slopes = np.zeros_like(self.thetas)
         self.history: list[float] = []
+        if self.lattice is not None:
+            self._flows = np.zeros_like(self.lattice.counts)
+            last = self.lattice.layer(self.budget)
+            self._finals = np.zeros((last.stop - last.start, problem.n_hypotheses))
         self._prepare()
 
     @property
@@ -171,6 +174,26 @@ class MAPO:
         if self.move > 0 and len(self.history) % self.every == 0:
             self._move()
 
+    def average(self) -> TablePolicy:
+        """The average of the policies of the second half of training, as a table: its losses are their average losses.
+
+        Raises
+        ------
+        ValueError
+            Before half of the training, or with sampled episodes.
+        """
+        if self.lattice is None or len(self.history) <= self.iterations // 2:
+            raise ValueError("an average needs exact rollouts and more than half of the iterations")
+        return TablePolicy(self.lattice, normalized(self._flows), normalized(self._finals))
+
+    def answer(self) -> Any:
+        """What training hands over: the average with exact rollouts, the last network with sampled ones."""
+        return self.policy if self.lattice is None else self.average()
+
+    def instance_losses(self) -> Array:
+        """Losses of `answer` on the instances, shape (M,): exact, or the running means."""
+        return self.losses if self.lattice is None else self.lattice.losses(self.answer(), self.thetas)
+
     def _excess(self) -> Array:
         """Losses minus offsets; an instance that was never played counts as the mean of the others."""
         seen = np.isfinite(self.losses)
@@ -190,7 +213,13 @@ class MAPO:
 
     def _exact(self) -> torch.Tensor:
         assert self.lattice is not None
-        told = self.lattice.outcomes(*self._ends(), self._likelihood)
+        queries, decisions = self._ends()
+        reach = self.lattice.reach(queries)
+        ends = reach[self.lattice.layer(self.budget), None] * decisions
+        if len(self.history) >= self.iterations // 2:
+            self._flows += (reach[:, None] * queries).detach().numpy()
+            self._finals += ends.detach().numpy()
+        told = self._likelihood.T @ ends
         losses = (told * torch.as_tensor(self._costs)).sum(1)  # (15)
         self.losses = losses.detach().numpy().copy()
         return torch.as_tensor(self.weights) @ losses  # (6)
@@ -219,8 +248,7 @@ class MAPO:
         slopes = self._slopes
         if self.lattice is not None:
             with torch.no_grad():
-                queries, decisions = self._ends()
-                ends = self.lattice.reach(queries)[:, None] * decisions
+                ends = self.lattice.ends(*self._ends())
             _, slopes = losses_and_slopes(self.lattice, ends, self.thetas)  # (8), exact
         length = self.move * (1 - len(self.history) / self.iterations)  # shrinks with the policy's own steps
         at = self.moving
@@ -242,83 +270,3 @@ def _copied(policy: QueryPolicy, problem: QueryProblem, budget: int) -> QueryPol
     copy = QueryPolicy(problem, budget, policy.layers[1].in_features, 0)  # type: ignore[arg-type]
     copy.load_state_dict(policy.state_dict())
     return copy
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """What the workflow made.
-
-    Attributes
-    ----------
-    levels : list of float
-        Complexities, rising.
-    specialists : list of QueryPolicy
-        One for each level.
-    values : array, shape (K,)
-        The largest loss of each specialist on its level's instances: what the levels are worth.
-    robust : QueryPolicy
-        The one policy.
-    thetas, level_of : array, shapes (M, n) and (M,)
-        All instances, and the lowest level that each belongs to.
-    gaps : array, shape (K,)
-        The robust policy's largest loss minus value on each level's instances.
-    """
-
-    levels: list[float]
-    specialists: list[QueryPolicy]
-    values: Array
-    robust: QueryPolicy
-    thetas: Array
-    level_of: NDArray[np.int64]
-    gaps: Array
-
-
-def learn_robust(
-    problem: QueryProblem, budget: int, levels: Sequence[float], particles: int = 60, seed: Any = None, **options: Any
-) -> Workflow:
-    """Learn a specialist for each level, then one policy that is close to all of them.
-
-    Parameters
-    ----------
-    problem : QueryProblem
-        Queries, hypotheses and loss.
-    budget : int
-        Number of queries that are asked.
-    levels : sequence of float
-        Complexities, rising.
-    particles : int
-        Instances drawn for each level, at most 10000; a level's class also has those of the lower ones.
-    seed : int or Generator, optional
-        Of instances, weights and episodes.
-    **options
-        Of `MAPO`.
-
-    Returns
-    -------
-    Workflow
-
-    Examples
-    --------
-    >>> from lib.online.learned_active_learning import learn_robust, thresholds
-    >>> made = learn_robust(thresholds(1), 3, [4.0, 16.0], particles=4, seed=0, iterations=30, hidden=4)
-    >>> made.values.round(1).tolist()
-    [0.2, 0.3]
-    """
-    rising = checks.array("levels", levels, ndim=1, above=0)
-    if (np.diff(rising) <= 0).any():
-        raise ValueError(f"levels must rise, got {rising.tolist()}")
-    particles = checks.integer("particles", particles, low=1, high=10_000)
-    rng = checks.generator("seed", seed)
-    draws = [draw_class(problem, float(r), particles, rng) for r in rising]
-    thetas, level_of = np.concatenate(draws), np.repeat(np.arange(len(rising)), particles)
-    runs = []
-    for k, r in enumerate(rising):  # stage 1: (4)
-        mine = level_of <= k
-        runs.append(MAPO(problem, budget, thetas[mine], float(r), seed=rng, **options).run())
-    values = np.array([run.losses.max() for run in runs])
-    offsets = values[level_of]
-    limits = rising[level_of]
-    start = runs[len(runs) // 2].policy
-    last = MAPO(problem, budget, thetas, limits, offsets, start, seed=rng, **options).run()  # stage 2: (5)
-    gaps = np.array([(last.losses - last.offsets)[level_of == k].max() for k in range(len(rising))])
-    return Workflow(rising.tolist(), [run.policy for run in runs], values, last.policy, last.thetas, level_of, gaps)

@@ -148,6 +148,12 @@ class TablePolicy:
         return self.queries[places], self.decisions[places]
 
 
+def normalized(weights: Array) -> Array:
+    """Rows of weights as probabilities; a row of zeros becomes uniform."""
+    sums = weights.sum(1, keepdims=True)
+    return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), 1 / weights.shape[1])
+
+
 def _rows(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     rows = checks.array(name, value, shape=shape, low=0).astype(float)
     if np.abs(rows.sum(1) - 1).max() > 1e-6:
