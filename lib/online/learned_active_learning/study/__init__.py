@@ -2,17 +2,30 @@
 
 from lib.online.learned_active_learning.study.digits import Digits, digit_questions
 from lib.online.learned_active_learning.study.jester import RATINGS, Jokes, jester
-from lib.online.learned_active_learning.study.protocols import NOISES, heuristics, largest_gaps, worst_losses
+from lib.online.learned_active_learning.study.protocols import (
+    NOISES,
+    OPTIONS,
+    Contest,
+    all_episodes,
+    contest,
+    heuristics,
+    largest_gaps,
+    worst_losses,
+)
 from lib.online.learned_active_learning.study.rivals import KnownAnswers, SoftBinarySearch, Uniform
 
 __all__ = [
     "NOISES",
+    "OPTIONS",
     "RATINGS",
+    "Contest",
     "Digits",
     "Jokes",
     "KnownAnswers",
     "SoftBinarySearch",
     "Uniform",
+    "all_episodes",
+    "contest",
     "digit_questions",
     "heuristics",
     "jester",
