@@ -353,3 +353,206 @@ def test_game_stops_at_its_tolerance():
     assert 0 <= game.upper - game.lower <= 0.01
     with pytest.raises(ValueError, match="offsets"):
         solve_game(lattice, thetas, offsets=[0.0, 0.1])
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+SETTINGS = {"iterations": 12, "hidden": 4, "seed": 0}
+
+
+def test_defaults_are_as_written():
+    mapo = MAPO(thresholds(1), 3, [[0.5], [-0.5]])
+    told = (mapo.lr, mapo.rate, mapo.forget, mapo.mix, mapo.move, mapo.every, mapo.batch, mapo.iterations)
+    assert told == (0.02, 0.1, 0.01, 0.1, 0.0, 10, 512, 400)
+
+
+def test_weights_follow_the_excess():
+    mapo = MAPO(thresholds(1), 3, [[0.5], [-0.5], [0.9]], offsets=[0.0, 0.1, 0.0], rate=0.3, forget=0.25, mix=0.2, **SETTINGS)
+    assert np.allclose(mapo.weights, 1 / 3)
+    mapo.logits[:] = (0.5, -0.5, 0.0)
+    before = mapo.logits.copy()
+    mapo.run(1)
+    excess = mapo.losses - mapo.offsets
+    assert np.allclose(mapo.logits, 0.75 * before + 0.3 * (excess - excess.mean()))
+    soft = np.exp(mapo.logits)
+    assert np.allclose(mapo.weights, 0.8 * soft / soft.sum() + 0.2 / 3)
+    assert np.isclose(mapo.history[-1], excess.max())
+
+
+def test_policy_step_is_adam_on_the_weighted_loss():
+    thetas, offsets = np.array([[0.5], [-0.4]]), np.array([0.0, 0.1])
+    mapo = MAPO(thresholds(1), 3, thetas, offsets=offsets, lr=0.05, **SETTINGS)
+    twin = copy.deepcopy(mapo)
+    mapo.step()
+    lattice = Lattice(thresholds(1), 3)
+    queries, decisions = twin.policy(torch.as_tensor(lattice.counts), torch.as_tensor(lattice.sums))
+    told = lattice.outcomes(queries.softmax(1), decisions[lattice.layer(3)].softmax(1), lattice.likelihood(thetas))
+    value = torch.as_tensor(twin.weights) @ (told * torch.as_tensor(thresholds(1).losses(thetas))).sum(1)
+    optimizer = torch.optim.Adam(twin.policy.parameters(), lr=0.05)
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(twin.policy.parameters(), 1.0)
+    optimizer.step()
+    for a, b in zip(mapo.policy.parameters(), twin.policy.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_training_comes_near_the_certified_bound():
+    problem, lattice = thresholds(2), Lattice(thresholds(2), 4)
+    thetas = draw_class(problem, 8.0, 20, seed=0)
+    game = solve_game(lattice, thetas, rounds=300)
+    mapo = MAPO(problem, 4, thetas, 8.0, iterations=150, rate=0.3, hidden=8, seed=0).run()
+    losses = lattice.losses(mapo.average(), thetas)
+    assert game.lower - 1e-9 <= losses.max() <= game.upper + 0.05
+    assert np.allclose(losses, mapo.instance_losses())
+    uniform = lattice.losses(TablePolicy(lattice), thetas).max()
+    assert losses.max() < uniform
+
+
+def test_average_has_the_average_losses():
+    problem, thetas = thresholds(2), draw_class(thresholds(2), 8.0, 6, seed=0)
+    mapo = MAPO(problem, 3, thetas, 8.0, iterations=8, hidden=4, seed=0)
+    seen = []
+    mapo.run(callback=lambda intermediate_result: seen.append(mapo.losses.copy()) and None)
+    lattice = Lattice(problem, 3)
+    assert np.allclose(lattice.losses(mapo.average(), thetas), np.mean(seen[4:], axis=0))
+    with pytest.raises(ValueError, match="average"):
+        MAPO(problem, 3, thetas, 8.0, **SETTINGS).run(2).average()
+
+
+def test_moving_instances_stay_in_range_and_class_and_get_harder():
+    problem, lattice = thresholds(2), Lattice(thresholds(2), 4)
+    thetas = draw_class(problem, 8.0, 20, seed=0)
+    mapo = MAPO(problem, 4, thetas, 8.0, move=0.2, every=1, movers=0.5, lr=1e-9, iterations=10, hidden=4, seed=0).run()
+    assert (mapo.thetas != thetas).any(1).sum() == 10
+    assert np.abs(mapo.thetas).max() <= 0.98
+    assert (complexity(mapo.thetas, problem, tol=1e-4)[0] <= 8.0 * 1.01).all()
+    start = lattice.losses(mapo.policy, thetas)
+    assert lattice.losses(mapo.policy, mapo.thetas).mean() > start.mean() + 0.01
+
+
+def test_sampled_training_lowers_the_loss_and_agrees_with_the_exact_one():
+    problem, lattice = thresholds(1), Lattice(thresholds(1), 5)
+    thetas = np.array([[0.6], [-0.6]])
+    mapo = MAPO(problem, 5, thetas, 4.0, rollouts="sampled", batch=256, iterations=60, hidden=4, seed=0, move=0.01, every=5)
+    mapo.run()
+    assert np.allclose(mapo.losses, lattice.losses(mapo.policy, mapo.thetas), atol=0.08)
+    assert mapo.answer() is mapo.policy
+    assert (complexity(mapo.thetas, problem)[0] <= 4.05).all()
+    with pytest.raises(ValueError, match="exact rollouts"):
+        mapo.average()
+
+
+@pytest.mark.parametrize("rollouts", ["exact", "sampled"])
+def test_a_run_in_pieces_is_one_run(rollouts):
+    problem, thetas = thresholds(2), draw_class(thresholds(2), 8.0, 6, seed=0)
+    options = SETTINGS | {"rollouts": rollouts, "batch": 32, "move": 0.05, "every": 2}
+    once = MAPO(problem, 3, thetas, 8.0, **options).run()
+    part = MAPO(problem, 3, thetas, 8.0, **options).run(5)
+    for copied in (pickle.loads(pickle.dumps(part)), copy.deepcopy(part)):
+        copied.run()
+        assert np.array_equal(copied.weights, once.weights)
+        assert np.array_equal(copied.thetas, once.thetas)
+        assert all(map(torch.equal, copied.policy.parameters(), once.policy.parameters()))
+    with pytest.raises(ValueError, match="ended"):
+        once.step()
+
+
+def test_callback_stops_as_in_scipy():
+    mapo = MAPO(thresholds(1), 3, [[0.5], [-0.5]], **SETTINGS)
+    assert len(mapo.run(callback=lambda intermediate_result: intermediate_result.nit == 3).history) == 3
+
+    def stop(x):
+        x[:] = 0.0  # a copy
+        raise StopIteration
+
+    assert len(mapo.run(callback=stop).history) == 4
+    assert mapo.thetas.ravel().tolist() == [0.5, -0.5]
+
+
+def test_bad_training_is_refused():
+    for options, text in (
+        ({"lr": -1.0}, "lr"),
+        ({"rate": np.nan}, "rate"),
+        ({"offsets": [0.0]}, "offsets"),
+        ({"limits": [1.0, -1.0]}, "limits"),
+        ({"rollouts": "some"}, "rollouts"),
+        ({"policy": QueryPolicy(thresholds(2), 3, 4, seed=0)}, "this problem"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            MAPO(thresholds(1), 3, [[0.5], [-0.5]], **options)
+    with pytest.raises(TypeError, match="policy"):
+        MAPO(thresholds(1), 3, [[0.5]], policy="none")
+
+
+def test_workflow_uses_the_levels_values_as_offsets():
+    made = learn_robust(thresholds(1), 3, [4.0, 16.0], particles=4, seed=0, iterations=30, hidden=4)
+    assert made.level_of.tolist() == [0] * 4 + [1] * 4
+    assert np.allclose(complexity(made.thetas, thresholds(1))[0], np.repeat([4, 16], 4), rtol=0.01)
+    for k, run in enumerate(made.runs[:2]):
+        assert len(run.thetas) == 4 * (k + 1)
+        assert made.values[k] == run.instance_losses().max()
+        assert not run.offsets.any()
+    assert np.array_equal(made.runs[-1].offsets, made.values[made.level_of])
+    excess = made.runs[-1].instance_losses() - made.runs[-1].offsets
+    assert np.allclose(made.gaps, [excess[:4].max(), excess[4:].max()])
+    with pytest.raises(ValueError, match="rise"):
+        learn_robust(thresholds(1), 3, [4.0, 4.0], particles=4)
+
+
+# ------------------------------------------------------------------------------------------------------------ attack
+
+
+def test_attack_finds_at_least_what_many_draws_find():
+    problem, lattice = thresholds(2), Lattice(thresholds(2), 4)
+    policy = TablePolicy(lattice)
+    draws = np.concatenate([draw_class(problem, r, 1000, seed=5) for r in (4.0, 6.0, 8.0)])
+    found = worst_case(policy, lattice, 8.0, starts=40, steps=25, seed=0)
+    assert found.loss >= lattice.losses(policy, draws).max() - 1e-3
+    assert np.isclose(lattice.losses(policy, found.theta[None])[0], found.loss)
+    assert (np.diff(found.history) >= 0).all()
+    assert complexity(found.theta, problem, tol=1e-4)[0][0] <= 8.0 * 1.01
+    assert len(found.losses) == 40
+
+
+def test_attack_on_regret_climbs():
+    lattice = Lattice(best_arm(2), 4)
+    found = worst_case(TablePolicy(lattice), lattice, 30.0, starts=10, steps=20, seed=0)
+    assert found.history[-1] > found.history[0]
+    assert np.isclose(lattice.losses(TablePolicy(lattice), found.theta[None])[0], found.loss)
+
+
+# ------------------------------------------------------------------------------------------------------------ policy
+
+
+def test_policy_is_what_its_docstring_says():
+    problem, T = thresholds(3), 4
+    policy = QueryPolicy(problem, T, 6, seed=0, factor=0.7, split=2.0)
+    counts, sums = torch.tensor([[1.0, 2, 0]]), torch.tensor([[1.0, 0, 0]])
+    scores = sums.double() @ torch.as_tensor(problem.Z).T
+    x = torch.cat([counts.double() / 2, sums.double() / 2, scores / 2, torch.tensor([[0.75]], dtype=torch.float64)], 1)
+    for layer in policy.layers[:-1]:
+        x = torch.tanh(layer(x))
+    own = policy.layers[-1](x)
+    even = torch.softmax(0.5 * scores, 1) @ torch.as_tensor(problem.Z)
+    queries, decisions = policy(counts, sums)
+    assert torch.allclose(queries, own[:, :3] - 2 * even.abs())
+    assert torch.allclose(decisions, own[:, 3:] + 0.7 * scores)
+    again = policy.probabilities(counts.numpy(), sums.numpy())
+    assert np.allclose(again[0], queries.softmax(1).detach().numpy())
+    assert np.allclose(again[1], decisions.softmax(1).detach().numpy())
+
+
+def test_table_policy_looks_up_every_count():
+    lattice, rng = Lattice(thresholds(2), 3), np.random.default_rng(0)
+    queries = rng.dirichlet([1, 1], lattice.starts[-1])
+    decisions = rng.dirichlet([1, 1, 1], lattice.starts[-1] - lattice.starts[-2])
+    table = TablePolicy(lattice, queries, decisions)
+    order = rng.permutation(lattice.starts[-1])
+    told = table.probabilities(lattice.counts[order], lattice.sums[order])
+    assert np.allclose(told[0], queries[order])
+    assert np.allclose(table.probabilities(lattice.counts, lattice.sums)[0], queries)
+    assert np.allclose(told[1][order >= lattice.starts[-2]], decisions[order[order >= lattice.starts[-2]] - lattice.starts[-2]])
+    with pytest.raises(ValueError, match="at most 3"):
+        table.probabilities([[4, 0]], [[0, 0]])
+    with pytest.raises(ValueError, match="sum to 1"):
+        TablePolicy(lattice, 2 * queries)
