@@ -30,6 +30,7 @@ from lib.online.learned_active_learning import (
     thresholds,
     worst_case,
 )
+from lib.online.learned_active_learning.hardness import outward
 from lib.online.learned_active_learning.policy import most_fitting
 
 GRID = np.array(list(itertools.product([-0.8, -0.4, -0.1, 0.1, 0.4, 0.8], repeat=3)))
@@ -137,6 +138,16 @@ def test_projection_makes_instances_easy_enough_and_leaves_easy_ones():
     assert np.array_equal(project(easy, 20.0, problem), easy)
     with pytest.raises(ValueError, match="cannot be scaled"):
         project([[0.5, -0.45, 0.5, -0.3]], 2.0, problem)
+
+
+def test_outward_is_the_gradient_of_the_complexity():
+    rows = np.random.default_rng(7).uniform(-0.8, 0.8, (5, 3))
+    rho, normal = outward(rows, thresholds(3))
+    for theta, way in zip(rows, normal, strict=True):
+        moves = [theta + h * e for e in np.eye(3) for h in (1e-3, -1e-3)]
+        told = complexity(moves, thresholds(3), tol=1e-6, max_iter=200_000)[0].reshape(3, 2)
+        slope = told[:, 0] - told[:, 1]
+        assert slope @ way / np.linalg.norm(slope) > 0.995
 
 
 def test_drawn_instances_lie_on_the_boundary():
@@ -400,12 +411,12 @@ def test_training_comes_near_the_certified_bound():
     problem, lattice = thresholds(2), Lattice(thresholds(2), 4)
     thetas = draw_class(problem, 8.0, 20, seed=0)
     game = solve_game(lattice, thetas, rounds=300)
-    mapo = MAPO(problem, 4, thetas, 8.0, iterations=150, rate=0.3, hidden=8, seed=0).run()
+    mapo = MAPO(problem, 4, thetas, 8.0, iterations=120, rate=0.3, hidden=16, seed=0).run()
     losses = lattice.losses(mapo.average(), thetas)
-    assert game.lower - 1e-9 <= losses.max() <= game.upper + 0.05
+    assert game.lower - 1e-9 <= losses.max() <= game.upper + 0.09
     assert np.allclose(losses, mapo.instance_losses())
     uniform = lattice.losses(TablePolicy(lattice), thetas).max()
-    assert losses.max() < uniform
+    assert losses.max() < uniform - 0.02
 
 
 def test_average_has_the_average_losses():
@@ -423,11 +434,12 @@ def test_moving_instances_stay_in_range_and_class_and_get_harder():
     problem, lattice = thresholds(2), Lattice(thresholds(2), 4)
     thetas = draw_class(problem, 8.0, 20, seed=0)
     mapo = MAPO(problem, 4, thetas, 8.0, move=0.2, every=1, movers=0.5, lr=1e-9, iterations=10, hidden=4, seed=0).run()
-    assert (mapo.thetas != thetas).any(1).sum() == 10
+    moved = (mapo.thetas != thetas).any(1)
+    assert moved.sum() == 10
     assert np.abs(mapo.thetas).max() <= 0.98
     assert (complexity(mapo.thetas, problem, tol=1e-4)[0] <= 8.0 * 1.01).all()
-    start = lattice.losses(mapo.policy, thetas)
-    assert lattice.losses(mapo.policy, mapo.thetas).mean() > start.mean() + 0.01
+    gain = lattice.losses(mapo.policy, mapo.thetas) - lattice.losses(mapo.policy, thetas)
+    assert gain[moved].mean() > 0.01
 
 
 def test_sampled_training_lowers_the_loss_and_agrees_with_the_exact_one():

@@ -8,20 +8,21 @@ Implemented: complexity and projection, training with sampled episodes and, for 
 workflow, attacks, and the exact game on finitely many instances. Not implemented: queries that show a mixture of entries of
 theta (each query shows one entry), Gaussian answers, the paper's network.
 
-====================== ============================================ ============= ==============
-symbol                 name                                         shape         equation
-====================== ============================================ ============= ==============
-theta, y               ``thetas``, ``answers``                      (M, n)        (1)
-l(pi, theta)           ``losses``                                   (M,)          (2), (15)
-rho, lambda            `complexity`: ``rho``, ``plan``              (M,), (M, n)  (3), (11), (12)
-l*_r                   ``Workflow.values``                          (K,)          (4)
-sup_r [...]            ``Workflow.gaps``                            (K,)          (5)
-q, w                   ``MAPO.weights``, ``logits``                 (M,)          (6), (9)
-gradients              `policy_surrogate`, `instance_scores`                      (7), (8)
-projection             `project`                                    (M, n)        (10)
-A(s), L(s, theta)      ``Lattice.reach``, ``likelihood``            (S,), (S_T, M)  (13), (14)
-V_t(s)                 `solve_game`                                 scalar        (16), (17)
-====================== ============================================ ============= ==============
+================= ===================================== ============== ===============
+symbol            name                                  shape          equation
+================= ===================================== ============== ===============
+theta, y          ``thetas``, ``answers``               (M, n)         (1)
+l(pi, theta)      ``losses``                            (M,)           (2), (15)
+rho, lambda       `complexity`: ``rho``, ``plan``       (M,), (M, n)   (3), (11), (12)
+l*_r              ``Workflow.values``                   (K,)           (4)
+sup_r [...]       ``Workflow.gaps``                     (K,)           (5)
+q, w              ``MAPO.weights``, ``logits``          (M,)           (6), (9)
+gradients         `policy_surrogate`, `instance_scores` (B, n)         (7), (8)
+projection        `project`                             (M, n)         (10)
+A(s), L(s, theta) ``Lattice.reach``, ``likelihood``     (S,), (S_T, M) (13), (14)
+V_t(s)            `solve_game`                          scalar         (16), (17)
+grad rho          ``outward``                           (M, n)         (19)
+================= ===================================== ============== ===============
 """
 
 from lib.online.learned_active_learning.attack import Attack, worst_case

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lib import checks
-from lib.online.learned_active_learning.hardness import draw_class, scaled
+from lib.online.learned_active_learning.hardness import draw_class, outward, scaled
 from lib.online.learned_active_learning.lattice import Lattice
 
 Array = NDArray[np.float64]
@@ -107,7 +107,14 @@ def losses_and_slopes(lattice: Lattice, ends: torch.Tensor, thetas: Array) -> tu
 
 
 def ascend(thetas: Array, slope: Array, length: float, limits: Array, problem: Any) -> Array:
-    """One step along the gradient, scaled back into each instance's class; those that would leave it stay where they were."""
+    """One step along the gradient within each instance's class; those that would leave it stay where they were.
+
+    On the border of the class the part of the gradient that points outward is left out; what the step's curve adds to the
+    complexity is scaled away.
+    """
+    rho, normal = outward(thetas, problem)
+    out = np.maximum((slope * normal).sum(1), 0) * (rho > 0.98 * limits)
+    slope = slope - out[:, None] * normal  # (19)
     norms = np.linalg.norm(slope, axis=1, keepdims=True)
     moved = np.clip(thetas + length * slope / np.maximum(norms, 1e-12), -0.98, 0.98)
     kept = thetas.copy()

@@ -58,19 +58,20 @@ def complexity(thetas: ArrayLike, problem: QueryProblem, tol: float = 1e-3, max_
     max_iter = checks.integer("max_iter", max_iter, low=1)
     per = max(1, _CHUNK // problem.Z.size)
     parts = [_complexity(rows[i : i + per], problem, tol, max_iter) for i in range(0, len(rows), per)]
-    return np.concatenate([rho for rho, _ in parts]), np.concatenate([plan for _, plan in parts])
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _complexity(rows: Array, problem: QueryProblem, tol: float, max_iter: int) -> tuple[Array, Array]:
+def _complexity(rows: Array, problem: QueryProblem, tol: float, max_iter: int) -> tuple[Array, Array, Array]:
+    """Complexity, plan, and weights of the rivals."""
     M, n = rows.shape
-    rho, plan = np.full(M, np.inf), np.full((M, n), 1 / n)
+    rho, plan, rivals = np.full(M, np.inf), np.full((M, n), 1 / n), np.zeros((M, problem.n_hypotheses))
     scale = np.abs(rows).max(1)
     open_ = np.flatnonzero(~problem.tied(rows) & (scale > 0))
     costs = _costs(rows[open_] / scale[open_, None], problem)
     v = (costs.sum(2) > 0) / (problem.n_hypotheses - 1.0)  # weights of the rivals; the best hypothesis has none
     for _ in range(max_iter):
         if not len(open_):
-            return rho, plan
+            return rho, plan, rivals
         mixed = np.sqrt(np.einsum("mk,mki->mi", v, costs))
         lower = mixed.sum(1) ** 2  # (11)
         share = mixed / mixed.sum(1, keepdims=True)  # (11)
@@ -79,12 +80,25 @@ def _complexity(rows: Array, problem: QueryProblem, tol: float, max_iter: int) -
         done = upper <= (1 + tol) * lower
         with np.errstate(over="ignore", divide="ignore"):
             rho[open_[done]] = upper[done] / scale[open_[done]] / scale[open_[done]]
-        plan[open_[done]] = share[done]
+        plan[open_[done]], rivals[open_[done]] = share[done], v[done]
         v = v * each / lower[:, None]  # (12)
         open_, costs, v = open_[~done], costs[~done], v[~done]
     if len(open_):
         raise ValueError(f"{len(open_)} complexities do not have the tolerance tol={tol:g} after max_iter={max_iter} steps")
-    return rho, plan
+    return rho, plan, rivals
+
+
+def outward(rows: Array, problem: QueryProblem) -> tuple[Array, Array]:
+    """Complexities and their unit gradients: which way an instance leaves its class, (19)."""
+    rho, plan, rivals = _complexity(rows, problem, 2e-3, 20_000)
+    values = rows @ problem.Z.T
+    best = values.argmax(1)
+    apart = problem.Z[best][:, None, :] - problem.Z
+    gaps = values.max(1, keepdims=True) - values
+    gaps[np.arange(len(rows)), best] = 1.0
+    each = np.einsum("mki,mi->mk", np.square(apart), 1 / np.maximum(plan, 1e-300)) / gaps**3
+    slope = -np.einsum("mk,mki->mi", rivals * each, apart)  # (19)
+    return rho, slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-300)
 
 
 def _costs(rows: Array, problem: QueryProblem) -> Array:
