@@ -102,7 +102,8 @@ def test_complexity_is_the_minimum_that_slsqp_finds(problem):
         assert np.isclose(worst(np.maximum(mine, 1e-12)).max(), value, rtol=1e-6)
         found = minimize(
             lambda x: x[-1], np.append(np.full(4, 0.25), worst(np.full(4, 0.25)).max()), method="SLSQP",
-            constraints=[{"type": "eq", "fun": lambda x: x[:4].sum() - 1}, {"type": "ineq", "fun": lambda x: x[-1] - worst(x[:4])}],
+            constraints=[{"type": "eq", "fun": lambda x: x[:4].sum() - 1},
+                         {"type": "ineq", "fun": lambda x: x[-1] - worst(x[:4])}],
             bounds=[(1e-4, 1)] * 4 + [(0, None)], options={"maxiter": 500, "ftol": 1e-9},
         )  # fmt: skip
         assert value <= found.fun * 1.003
@@ -142,7 +143,7 @@ def test_projection_makes_instances_easy_enough_and_leaves_easy_ones():
 
 def test_outward_is_the_gradient_of_the_complexity():
     rows = np.random.default_rng(7).uniform(-0.8, 0.8, (5, 3))
-    rho, normal = outward(rows, thresholds(3))
+    _, normal = outward(rows, thresholds(3))
     for theta, way in zip(rows, normal, strict=True):
         moves = [theta + h * e for e in np.eye(3) for h in (1e-3, -1e-3)]
         told = complexity(moves, thresholds(3), tol=1e-6, max_iter=200_000)[0].reshape(3, 2)
@@ -309,7 +310,9 @@ def by_linear_program(lattice, thetas, offsets):
     rows, right = np.zeros((S, size)), np.zeros(S)
     right[0] = 1
     for s in range(S):
-        columns = slice(s * n, (s + 1) * n) if s < first else slice(first * n + (s - first) * K, first * n + (s - first + 1) * K)
+        columns = (
+            slice(s * n, (s + 1) * n) if s < first else slice(first * n + (s - first) * K, first * n + (s - first + 1) * K)
+        )
         rows[s, columns] = 1
     for t, after in enumerate(lattice.children):
         for s, kinds in enumerate(after):
@@ -340,7 +343,7 @@ def test_game_brackets_the_linear_program(problem):
 
 
 def test_game_has_the_known_values(small):
-    problem, lattice, grid, rho = small
+    _, lattice, grid, rho = small
     assert len(grid) == 196
     for r, members, low, high in ((5.75, 20, 0.154, 0.161), (33.7, 98, 0.478, 0.486), (149, 176, 0.611, 0.621)):
         assert (rho <= r).sum() == members
@@ -349,7 +352,7 @@ def test_game_has_the_known_values(small):
 
 
 def test_levels_are_nested_and_relabeling_changes_nothing(small):
-    problem, lattice, grid, rho = small
+    _, lattice, grid, rho = small
     games = [solve_game(lattice, grid[rho <= r], rounds=120) for r in (5.75, 10, 33.7)]
     assert games[0].lower <= games[1].upper
     assert games[1].lower <= games[2].upper

@@ -64,7 +64,9 @@ class Lattice:
         self.problem, self.budget = problem, checks.integer("budget", budget, low=1, high=1000)
         wide, T = 2 * problem.n_queries, self.budget
         if math.comb(wide + T, T) > MOST_STATES:
-            raise ValueError(f"budget={T} gives {math.comb(wide + T, T)} counts of {wide} kinds of answers, at most {MOST_STATES}")
+            raise ValueError(
+                f"budget={T} gives {math.comb(wide + T, T)} counts of {wide} kinds of answers, at most {MOST_STATES}"
+            )
         layers = [_counts(wide, t) for t in range(T + 1)]
         self.starts: list[int] = np.cumsum([0, *map(len, layers)]).tolist()
         split = np.concatenate(layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -58,13 +59,15 @@ class QueryPolicy(nn.Module):
     (torch.Size([1, 3]), torch.Size([1, 4]))
     """
 
-    def __init__(self, problem: QueryProblem, budget: int, hidden: int = 48, seed: Any = None, factor: float = 1.0, split: float = 3.0) -> None:
+    def __init__(
+        self, problem: QueryProblem, budget: int, hidden: int = 48, seed: Any = None, factor: float = 1.0, split: float = 3.0
+    ) -> None:
         super().__init__()
         self.problem, self.budget = problem, checks.integer("budget", budget, low=1, high=100_000)
         hidden = checks.integer("hidden", hidden, low=1, high=10_000)
         n, K, rng = problem.n_queries, problem.n_hypotheses, checks.generator("seed", seed)
         widths = [2 * n + K + 1, hidden, hidden, n + K]
-        self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float64) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float64) for a, b in itertools.pairwise(widths))
         self.factor = nn.Parameter(torch.tensor(checks.number("factor", factor), dtype=torch.float64))
         self.split = nn.Parameter(torch.tensor(checks.number("split", split), dtype=torch.float64))
         self.sharpness = nn.Parameter(torch.tensor(0.5, dtype=torch.float64))

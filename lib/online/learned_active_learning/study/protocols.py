@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lib import checks
 from lib.online.learned_active_learning.attack import worst_case
-from lib.online.learned_active_learning.hardness import draw_class
 from lib.online.learned_active_learning.game import Game, solve_game
+from lib.online.learned_active_learning.hardness import draw_class
 from lib.online.learned_active_learning.lattice import Lattice
 from lib.online.learned_active_learning.mapo import MAPO
 from lib.online.learned_active_learning.rollouts import Episodes
