@@ -15,11 +15,10 @@ from lib.online.learned_active_learning.study import (
     contest,
     digit_questions,
     heuristics,
-    jester,
     largest_gaps,
     worst_losses,
 )
-from lib.online.learned_active_learning.study.jester import kinds_of_readers
+from lib.online.learned_active_learning.study.jester import kinds_of_readers, reader_kinds
 
 
 def test_soft_binary_search_by_hand():
@@ -93,7 +92,7 @@ def test_kinds_come_from_one_half_of_the_readers_and_answers_from_the_other():
 def test_jester_says_how_to_provide_its_file(tmp_path, monkeypatch):
     monkeypatch.setenv("LIB_DATA_DIR", str(tmp_path))
     with pytest.raises(data.DataUnavailableError, match=r"jester5k\.npz"):
-        jester(5)
+        reader_kinds(5)
 
 
 def test_worst_losses_are_of_nested_classes_and_attacks():

@@ -122,7 +122,7 @@ class TablePolicy:
     >>> from lib.online.learned_active_learning import Lattice, TablePolicy, thresholds
     >>> policy = TablePolicy(Lattice(thresholds(2), 3))
     >>> policy.probabilities([[2, 1]], [[2, -1]])[1].tolist()
-    [[0.5, 0.0, 0.5]]
+    [[1.0, 0.0, 0.0]]
     """
 
     def __init__(self, lattice: Lattice, queries: ArrayLike | None = None, decisions: ArrayLike | None = None) -> None:

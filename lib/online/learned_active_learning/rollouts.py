@@ -143,7 +143,7 @@ def instance_scores(played: Episodes, thetas: ArrayLike) -> Array:
     >>> from lib.online.learned_active_learning import Lattice, TablePolicy, instance_scores, rollout, thresholds
     >>> policy = TablePolicy(Lattice(thresholds(1), 2))
     >>> instance_scores(rollout(policy, thresholds(1), [[0.5]], 2, seed=1), [[0.5]]).round(3).tolist()
-    [[1.333]]
+    [[-4.0]]
     """
     rows = checks.array("thetas", thetas, shape=played.counts.shape[1:], low=-1, high=1)
     yes, no = (played.counts[-1] + played.sums[-1]) / 2, (played.counts[-1] - played.sums[-1]) / 2

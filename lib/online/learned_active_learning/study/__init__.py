@@ -1,7 +1,7 @@
 """The chapter's experiments: rivals that need no training, real questions about digits and jokes, how policies are compared."""
 
 from lib.online.learned_active_learning.study.digits import Digits, digit_questions
-from lib.online.learned_active_learning.study.jester import RATINGS, Jokes, jester
+from lib.online.learned_active_learning.study.jester import RATINGS, Jokes
 from lib.online.learned_active_learning.study.protocols import (
     NOISES,
     OPTIONS,
@@ -28,7 +28,6 @@ __all__ = [
     "contest",
     "digit_questions",
     "heuristics",
-    "jester",
     "largest_gaps",
     "worst_losses",
 ]

@@ -33,7 +33,7 @@ class Jokes:
     thetas: Array
 
 
-def jester(n: int = 5, kinds: int = 12, seed: int = 0) -> Jokes:
+def reader_kinds(n: int = 5, kinds: int = 12, seed: int = 0) -> Jokes:
     """Readers who rated every joke, in kinds by k-means on two thirds of them; the others give the instances.
 
     The jokes are those whose share of friends differs most between kinds.
@@ -54,8 +54,8 @@ def jester(n: int = 5, kinds: int = 12, seed: int = 0) -> Jokes:
 
     Examples
     --------
-    >>> from lib.online.learned_active_learning.study import jester
-    >>> jester(5).thetas.shape  # doctest: +SKIP
+    >>> from lib.online.learned_active_learning.study.jester import reader_kinds
+    >>> reader_kinds(5).thetas.shape  # doctest: +SKIP
     (12, 5)
     """
     n, kinds = checks.integer("n", n, low=2, high=100), checks.integer("kinds", kinds, low=2, high=50)
