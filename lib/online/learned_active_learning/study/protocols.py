@@ -22,7 +22,7 @@ from lib.online.learned_active_learning.workflow import Workflow, learn_robust
 
 Array = NDArray[np.float64]
 #: Assumed shares of wrong answers that soft binary search is tried with.
-NOISES = (0.05, 0.2, 0.3, 0.4, 0.45)
+NOISES = (0.05, 0.2, 0.3, 0.4)
 #: Settings of every training in the chapter, chosen on seeds that it does not use.
 OPTIONS = {"lr": 0.02, "rate": 0.3, "forget": 0.01, "move": 0.1, "every": 5, "hidden": 32}
 
