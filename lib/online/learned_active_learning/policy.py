@@ -59,6 +59,8 @@ class QueryPolicy(nn.Module):
     (torch.Size([1, 3]), torch.Size([1, 4]))
     """
 
+    Z: torch.Tensor
+
     def __init__(
         self, problem: QueryProblem, budget: int, hidden: int = 48, seed: Any = None, factor: float = 1.0, split: float = 3.0
     ) -> None:
@@ -75,9 +77,9 @@ class QueryPolicy(nn.Module):
         with torch.no_grad():
             for layer, width in zip(self.layers, widths, strict=False):
                 assert isinstance(layer, nn.Linear)
-                layer.weight.copy_(torch.as_tensor(rng.standard_normal(layer.weight.shape) / math.sqrt(width)))
+                first = torch.as_tensor(rng.standard_normal(tuple(layer.weight.shape)) / math.sqrt(width))
+                layer.weight.copy_(0.1 * first if layer is self.layers[-1] else first)  # the last layer begins small
                 layer.bias.zero_()
-            layer.weight.mul_(0.1)  # first near-uniform
 
     def forward(self, counts: torch.Tensor, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of the next query (B, n) and of the recommendation (B, K)."""
@@ -86,9 +88,10 @@ class QueryPolicy(nn.Module):
         root = math.sqrt(self.budget)
         spent = counts.sum(1, keepdim=True) / self.budget
         x = torch.cat([counts / root, sums / root, scores / root, spent], dim=1)
-        for layer in self.layers[:-1]:
+        *inner, last = self.layers
+        for layer in inner:
             x = torch.tanh(layer(x))
-        queries, own = self.layers[-1](x).split([self.problem.n_queries, self.problem.n_hypotheses], dim=1)
+        queries, own = last(x).split([self.problem.n_queries, self.problem.n_hypotheses], dim=1)
         expected = torch.softmax(self.sharpness * scores, dim=1) @ self.Z
         return queries - self.split * expected.abs(), self.factor * scores + own
 

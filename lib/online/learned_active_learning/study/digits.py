@@ -80,7 +80,8 @@ def _apart(means: Array, n: int) -> NDArray[np.int64]:
     """Greedy choice of pixels that keep every pair of digits apart."""
     pairs = np.triu_indices(len(means), 1)
     each = np.abs(means[pairs[0]] - means[pairs[1]])  # (pairs, pixels)
-    told, chosen = np.zeros(len(each)), []
+    told = np.zeros(len(each))
+    chosen: list[int] = []
     for _ in range(n):
         sums = told[:, None] + each
         score = sums.min(0) + 1e-3 * np.sqrt(sums).mean(0)
