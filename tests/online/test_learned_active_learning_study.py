@@ -101,6 +101,8 @@ def test_worst_losses_are_of_nested_classes_and_attacks():
     assert found[0] <= found[1]
     alone = worst_case(Uniform(thresholds(2)), lattice, 16.0, 4, 4, seed=np.random.default_rng([3, 1, 1])).loss
     assert found[1] >= alone
+    more = worst_losses({"a": Uniform(thresholds(2))}, lattice, [4.0, 16.0], 20, 4, 4, 3, [np.array([[0.01, 0.02]])] * 2)["a"]
+    assert more[0] == pytest.approx(lattice.losses(Uniform(thresholds(2)), [[0.01, 0.02]])[0])
     assert largest_gaps({"a": found}, found - [0.1, 0.2]) == {"a": pytest.approx(0.2)}
 
 

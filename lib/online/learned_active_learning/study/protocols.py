@@ -56,8 +56,9 @@ def worst_losses(
     starts: int = 60,
     steps: int = 20,
     seed: int = 0,
+    known: Sequence[Array] | None = None,
 ) -> dict[str, Array]:
-    """Largest loss of each policy on each level: over fresh instances, and over an attack of its own.
+    """Largest loss of each policy on each level: over fresh and known instances, and over an attack of its own.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def worst_losses(
         Of each attack, see `worst_case`.
     seed : int
         Of instances and attacks.
+    known : sequence of array, optional
+        More instances for each level, the same for all policies: those that trainings have moved.
 
     Examples
     --------
@@ -88,6 +91,8 @@ def worst_losses(
     starts, steps = checks.integer("starts", starts, low=1), checks.integer("steps", steps, low=0)
     seed = checks.integer("seed", seed, low=0)
     covers = [draw_class(lattice.problem, r, fresh, np.random.default_rng([seed, k])) for k, r in enumerate(rising)]
+    if known is not None:
+        covers = [np.concatenate(pair) for pair in zip(covers, known, strict=True)]
     found = {}
     for name, policy in policies.items():
         worst = [
@@ -193,7 +198,9 @@ def contest(
     names = [f"specialist {r:g}" for r in levels]
     policies = dict(zip(names, made.specialists, strict=True))
     policies |= {"robust": made.robust, "last": made.runs[-1].policy, "average": prior.answer()} | heuristics(problem)
-    worst = worst_losses(policies, lattice, levels, seed=seed, **evaluation)
+    moved, bounds = (np.concatenate([getattr(run, name) for run in made.runs]) for name in ("thetas", "limits"))
+    known = [moved[bounds == r] for r in made.levels]
+    worst = worst_losses(policies, lattice, levels, seed=seed, known=known, **evaluation)
     values = np.array([worst[name][k] for k, name in enumerate(names)])
     games = [solve_game(lattice, made.thetas[made.level_of <= k], rounds=rounds) for k in range(len(names))]
     price = solve_game(lattice, made.thetas, np.array([game.lower for game in games])[made.level_of], rounds=rounds)
