@@ -13,7 +13,7 @@ from lib.backprop_free import cbo, directional_attacks, fzoos
 from lib.constrained import moe_constraints, sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
 from lib.objectives import pareto_da
-from lib.online import online_matching, sor_bandit
+from lib.online import alf_lb, online_matching, sor_bandit
 
 
 def bowl(x):
@@ -67,6 +67,10 @@ SOLVERS = {
     "configuration_lp": (online_matching.configuration_lp, GRAPH),
     "stochastic_configuration_lp": (online_matching.stochastic_configuration_lp, GRAPH),
     "pareto_weights": (lambda C: pareto_da.pareto_weights(C, [1.0, -0.5, 0.2]), MOMENTS),
+    "solve_assignment_lp": (
+        lambda G: alf_lb.solve_assignment_lp(G, 1),
+        np.array([[0.9, 0.2], [0.8, 0.4], [0.1, 0.3], [0.6, 0.5]]),
+    ),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),
 }
 
