@@ -177,7 +177,7 @@ TABLE = {
             "jester",
             "ratings of jokes from -10 to 10, missing where a reader gave none (a sample of Jester data set 1)",
             "5000 readers × 100 jokes",
-            "a file that the reader provides: the sample Jester5k of the R package recommenderlab 1.0.6 (data of Goldberg et al., 2001)",
+            "a file that the reader provides: Jester5k of the R package recommenderlab 1.0.6",
             "free for research, with a citation of Goldberg et al., Information Retrieval 4(2), 2001",
             "https://eigentaste.berkeley.edu/dataset/",
             (JESTER,),
