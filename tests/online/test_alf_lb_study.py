@@ -84,10 +84,22 @@ def test_population_is_solved():
 
 
 def test_growth_of_a_known_objective():
-    """Two uniform scores: F grows like 2 |q|^2 / 2 for a step q along (1, -1), up to terms of third order."""
+    """Two uniform scores: F grows like 4 |q|^2 / 2 for a step q along (1, -1), up to terms of third order."""
     whole = study.population(np.random.default_rng(0).random((20_000, 2)), K=1)
-    assert 3.0 < study.growth_of_objective(whole, 2, seed=0) < 4.5
+    assert 3.0 < whole.mu * study.growth_of_objective(whole, 2, seed=0) < 4.5
     assert whole.mu == pytest.approx(4, rel=0.15)
+
+
+def test_growth_is_judged_along_the_slowest_direction():
+    """Two pairs of experts that share few tokens: random directions miss the slow one, its eigenvector does not."""
+    rng = np.random.default_rng(1)
+    scores = 0.1 * rng.random((20_000, 4))
+    scores[:10_000, :2] += 0.5
+    scores[10_000:, 2:] += 0.5
+    scores[::20] = 0.1 * rng.random((1000, 4))
+    whole = study.population(scores, K=1)
+    growths = [study.growth_of_objective(whole, n, seed=0) for n in (1, 4)]
+    assert growths[0] == pytest.approx(growths[1], rel=0.3)
 
 
 def test_added_tells_logarithm_root_and_line_apart():

@@ -230,7 +230,7 @@ def solve_assignment_lp(gamma: npt.ArrayLike, K: int) -> OptimizeResult:
 
 
 def select(shifted: Array, K: int) -> Bools:
-    """`topk_assign` without its door."""
+    """`topk_assign` without its door: the `K` largest of each row, ties to the first."""
     order = np.argsort(-shifted, axis=-1, kind="stable")[..., :K]
     chosen = np.zeros(shifted.shape, dtype=bool)
     np.put_along_axis(chosen, order, True, axis=-1)  # (5)
@@ -238,7 +238,7 @@ def select(shifted: Array, K: int) -> Bools:
 
 
 def lagrangian_of(gamma: Array, x: Any, p: Array, L: float) -> Array:
-    """`lagrangian` without its door."""
+    """`lagrangian` without its door, for any assignment `x`."""
     return np.asarray(((gamma + p[..., None, :]) * x).sum((-2, -1)) - L * p.sum(-1))  # (2)
 
 
@@ -256,6 +256,7 @@ def balanced_load(gamma: Array, K: int) -> float:
 
 
 def scores_of(name: str, value: Any) -> Array:
+    """Affinities at a door: real, finite, with axes of tokens and experts, small enough to be summed."""
     given = checks.array(name, value).astype(np.float64)
     if given.ndim < 2:
         raise ValueError(f"{name} must have at least 2 dimensions, tokens and experts, got shape {given.shape}")
@@ -265,6 +266,7 @@ def scores_of(name: str, value: Any) -> Array:
 
 
 def prices_of(name: str, value: Any, gamma: Array) -> Array:
+    """Prices at a door, a copy with one for each batch and expert of `gamma`."""
     given = checks.array(name, value).astype(np.float64)
     wanted = (*gamma.shape[:-2], gamma.shape[-1])
     if given.ndim == 0 or given.shape[-1] != wanted[-1]:
@@ -276,4 +278,5 @@ def prices_of(name: str, value: Any, gamma: Array) -> Array:
 
 
 def experts_of(name: str, value: Any, most: int) -> int:
+    """Number of experts of a token at a door, from 1 to `most`."""
     return checks.integer(name, value, low=1, high=most)

@@ -140,6 +140,7 @@ class InvStep(StepRule):
 
 
 def rule_of(name: str, value: object) -> StepRule:
+    """A step rule at a door."""
     if not isinstance(value, StepRule):
         raise TypeError(f"{name} must be a step rule such as SignStep(0.001), got {checks.shown(value)}")
     return value
