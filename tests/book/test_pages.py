@@ -45,6 +45,11 @@ def test_planned_papers_are_the_whole_plan():
         assert slug not in front.planned()[part]
 
 
+def test_a_finished_plan_has_no_papers_to_come(monkeypatch):
+    monkeypatch.setattr(front, "planned", lambda: {part: {} for part in papers.PARTS})
+    assert "to come" not in front.front({})
+
+
 def test_what_a_sheet_says_is_escaped():
     assert front._plain("<script>*x*</script> | `y` $z$") == r"\<script\>\*x\*\</script\> \| \`y\` \$z\$"
 

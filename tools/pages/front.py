@@ -128,10 +128,10 @@ def front(shown: dict[str, Picture]) -> str:
     ]
     for slug in papers.slugs():
         parts += _card(slug, tallies[slug], shown.get(slug))
-    parts += ["::::", "", "## Papers to come", ""]
-    for part, titles in planned().items():
-        if titles:
-            parts += [f"**{papers.PARTS[part]}**", "", *(f"- {_plain(title)}" for title in titles.values()), ""]
+    to_come = {part: titles for part, titles in planned().items() if titles}
+    parts += ["::::", "", *(["## Papers to come", ""] if to_come else [])]
+    for part, titles in to_come.items():
+        parts += [f"**{papers.PARTS[part]}**", "", *(f"- {_plain(title)}" for title in titles.values()), ""]
     return "\n".join(parts)
 
 
