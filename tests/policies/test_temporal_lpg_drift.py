@@ -42,8 +42,12 @@ def test_drift_is_its_formula(rng):
     x = np.append(x, 0.4 * x)
     f = (drift.second.detach().numpy() @ np.tanh(drift.first.detach().numpy() @ x)).item()
     assert drift(p, gain, frac=0.4).item() == pytest.approx(max(f - 1e-6, 0))
-    loss = ta.mirror_loss(torch.log(p), torch.zeros(1, dtype=F64), gain, drift, 0.4).item()
-    assert loss == pytest.approx(-1.3 * A + max(f - 1e-6, 0))
+    positive = ta.DriftNet(hidden=5, seed=6)
+    value = positive(p, gain, frac=0.4).item()
+    assert value > 0.05
+    for net, penalty in ((drift, max(f - 1e-6, 0)), (positive, value)):
+        loss = ta.mirror_loss(torch.log(p), torch.zeros(1, dtype=F64), gain, net, 0.4).item()
+        assert loss == pytest.approx(-1.3 * A + penalty)
 
 
 def test_ppo_drift_gives_ppo(rng):
