@@ -125,3 +125,9 @@ def test_all_episodes_sum_to_one():
     lattice = Lattice(problem, 3)
     loss = (p * played.losses(np.repeat(problem.losses([[0.3, -0.5]]), 64, axis=0))).sum()
     assert loss == pytest.approx(lattice.losses(SoftBinarySearch(problem, 0.2), [[0.3, -0.5]])[0])
+
+
+def test_contest_has_rivals_that_are_as_long_trained():
+    held = contest(Lattice(thresholds(2), 3), [4.0, 16.0], 5, 6, 10, seed=1, fresh=5, starts=2, steps=1)
+    assert {"no offsets", "average"} <= set(held.gaps)
+    assert not np.array_equal(held.worst["no offsets"], held.worst["robust"])

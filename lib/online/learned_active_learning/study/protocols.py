@@ -135,7 +135,9 @@ class Contest:
     made : Workflow
         Specialists and the robust policy.
     policies : dict
-        Name -> policy; the average-trained policy, the robust training's last network and the heuristics among them.
+        Name -> policy. Besides the specialists and the robust policy: the robust training's last network; two rivals with as
+        many iterations behind them as the robust policy, the same training without offsets and training on the average; the
+        heuristics.
     worst : dict
         Name -> worst losses on the levels.
     values : array, shape (K,)
@@ -194,10 +196,13 @@ def contest(
     made = learn_robust(problem, budget, levels, particles, seed, iterations=iterations, **OPTIONS)
     limits = np.asarray(levels, dtype=float)[made.level_of]
     plain = OPTIONS | {"rate": 0.0, "move": 0.0}
-    prior = MAPO(problem, budget, made.thetas, limits, iterations=iterations, seed=seed, **plain).run()  # type: ignore[arg-type]
+    prior = MAPO(problem, budget, made.thetas, limits, iterations=2 * iterations, seed=seed, **plain).run()  # type: ignore[arg-type]
+    start = made.runs[-2].policy  # the robust policy's, too: the two differ in the offsets alone
+    bare = MAPO(problem, budget, made.thetas, limits, 0.0, start, iterations=iterations, seed=seed, **OPTIONS).run()  # type: ignore[arg-type]
     names = [f"specialist {r:g}" for r in levels]
     policies = dict(zip(names, made.specialists, strict=True))
-    policies |= {"robust": made.robust, "last": made.runs[-1].policy, "average": prior.answer()} | heuristics(problem)
+    policies |= {"robust": made.robust, "last": made.runs[-1].policy}
+    policies |= {"no offsets": bare.answer(), "average": prior.answer()} | heuristics(problem)
     moved, bounds = (np.concatenate([getattr(run, name) for run in made.runs]) for name in ("thetas", "limits"))
     known = [moved[bounds == r] for r in made.levels]
     worst = worst_losses(policies, lattice, levels, seed=seed, known=known, **evaluation)
