@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import subprocess
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +124,24 @@ def weights(slug: str, sha256: str, path: Path | None = None) -> bytes:
     if found != sha256:
         raise ValueError(f"{path.name}: SHA-256 is {found}, expected {sha256}")
     return data
+
+
+def origin(command: str, **facts: Any) -> dict[str, Any]:
+    """What a file of weights says about its making: command, commit, versions, CPU, and `facts` such as CPU seconds."""
+    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "command": command,
+        "commit": git.stdout.strip() or "unknown",
+        "torch": metadata.version("torch").split("+")[0],
+        "numpy": metadata.version("numpy"),
+        "cpu": names[0] if names else platform.processor(),
+        **facts,
+    }
 
 
 #: The four kinds of entries -> the words of their verdicts, best first. A cost has a value and no verdict.

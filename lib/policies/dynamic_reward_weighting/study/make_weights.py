@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from lib import papers
 from lib.networks import Transformer, fit_supervised
 from lib.policies.dynamic_reward_weighting.study.language import PAD, RECIPES, demonstrations, new_policy
 from lib.policies.dynamic_reward_weighting.study.weights import NAME, WIDTH, pack
@@ -32,27 +30,6 @@ def fit_base(base: str, steps: int, seed: int) -> tuple[Transformer, np.ndarray]
     prompts, answers = demonstrations(base, DEMONSTRATIONS, seed)
     policy = new_policy(WIDTH, seed=seed + 1).float()
     return policy, fit_supervised(policy, prompts, answers, steps=steps, batch=BATCH, lr=RATE, pad=PAD, seed=seed + 2)
-
-
-def origin(command: str, seconds: float) -> dict[str, Any]:
-    """What the file says about its making."""
-    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    cpu = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "command": command,
-        "commit": git.stdout.strip() or "unknown",
-        "torch": torch.__version__.split("+")[0],
-        "numpy": np.__version__,
-        "cpu": cpu[0].split(":", 1)[1].strip() if cpu else platform.processor(),
-        "cpu_seconds": round(seconds),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     for base in RECIPES:
         policies[base], losses[base] = fit_base(base, options.steps, options.seed)
     command = f"python -m {module} --steps {options.steps} --seed {options.seed}"
-    data = pack(policies, losses, origin(command, time.process_time() - begin))
+    data = pack(policies, losses, papers.origin(command, cpu_seconds=round(time.process_time() - begin)))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0

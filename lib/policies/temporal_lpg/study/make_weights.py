@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from lib import papers
 from lib.policies.temporal_lpg.study.training import train_es, train_metagradient
 from lib.policies.temporal_lpg.study.weights import pack
 
@@ -48,25 +46,6 @@ def part(folder: Path, name: str, seed: int) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def origin(seconds: dict[str, float]) -> dict[str, Any]:
-    """What a file of weights says about its making."""
-    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "command": "python -m lib.policies.temporal_lpg.study.make_weights",
-        "commit": git.stdout.strip() or "unknown",
-        "torch": torch.__version__.split("+")[0],
-        "numpy": np.__version__,
-        "cpu": names[0] if names else platform.processor(),
-        "seeds": {name: list(plan[3]) for name, plan in PLAN.items()},
-        "cpu_seconds": {name: round(value) for name, value in seconds.items()},
-    }
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -82,7 +61,12 @@ def main(argv: list[str] | None = None) -> int:
         parts = [part(options.parts, name, seed) for seed in seeds]
         rules[name], curves[name] = (np.stack([p[key] for p in parts]) for key in ("rule", "curve"))
         seconds[name] = float(sum(p["seconds"] for p in parts))
-    data = pack(rules, curves, origin(seconds))
+    facts = {
+        "seeds": {name: list(plan[3]) for name, plan in PLAN.items()},
+        "cpu_seconds": {name: round(value) for name, value in seconds.items()},
+    }
+    command = "python -m lib.policies.temporal_lpg.study.make_weights"
+    data = pack(rules, curves, papers.origin(command, **facts))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0

@@ -10,39 +10,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
+from lib import papers
 from lib.policies.udc.study.training import train_scheme
 from lib.policies.udc.study.weights import pack
-
-
-def origin(command: str, seconds: float) -> dict[str, Any]:
-    """What a file of weights says about its making."""
-    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    cpu = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "command": command,
-        "commit": git.stdout.strip() or "unknown",
-        "torch": torch.__version__.split("+")[0],
-        "numpy": np.__version__,
-        "cpu": cpu[0].split(":", 1)[1].strip() if cpu else platform.processor(),
-        "cpu_seconds": round(seconds),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     begin = time.process_time()
     model, curve = train_scheme("unified", options.steps, options.seed, dtype="float32")
     command = f"python -m lib.policies.udc.study.make_weights --steps {options.steps} --seed {options.seed}"
-    data = pack(model, curve, origin(command, time.process_time() - begin))
+    data = pack(model, curve, papers.origin(command, cpu_seconds=round(time.process_time() - begin)))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0
