@@ -140,7 +140,7 @@ def _jailed(source: str, inputs: Sequence[Any], limits: Limits) -> list[Any] | F
         reply, late, status = _talk(command, place, asked, limits)
     if not reply.startswith(LOCKED):
         if status == UNLOCKED:
-            raise RuntimeError("this system lets a process lift its limits: nothing was run")
+            raise RuntimeError("nothing was run: locking a process in takes Linux with seccomp or namespaces, or root")
         raise RuntimeError(f"the jail did not start, exit status {status}")
     reply = reply.removeprefix(LOCKED)
     if late:
