@@ -223,6 +223,6 @@ def grpo_loss(logp: Tensor, logp_old: Tensor, adv: Tensor, mask: Tensor, clip: f
     if len(adv) != len(logp):
         raise ValueError(f"adv must hold one number for each of {len(logp)} responses, got {len(adv)}")
     if agg == "sequence_mean":
-        lengths = mask.sum(1).clamp(min=1)
-        adv = adv * (mask.sum() / (len(adv) * lengths))  # weights that turn the mean over tokens into one over answers
+        lengths = mask.sum(1).clamp(min=1).to(adv)
+        adv = adv * mask.sum() / (len(adv) * lengths)  # weights that turn the mean over tokens into one over answers
     return clipped_surrogate(logp, logp_old, adv, mask, clip)  # equation (1)
