@@ -44,7 +44,7 @@ def enumerated_informative(p: float, group: int) -> float:
 
 
 def traced_drift(p: float, group: int) -> float:
-    """Expected gradient of a problem's logit under GRPO: the loss differentiated for each number of successes, binomial weights.
+    """Expected gradient of a logit under GRPO: the loss differentiated for each number of successes, with binomial weights.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def traced_drift(p: float, group: int) -> float:
 
 
 def entropy_slope(logits: Any, update: Any) -> float:
-    """How fast a softmax policy's entropy changes along an update of its logits: minus the covariance of log-probability and update.
+    """Slope of a softmax policy's entropy along an update of its logits: minus the covariance of log-probability and update.
 
     Parameters
     ----------
