@@ -18,7 +18,7 @@ from lib import checks, papers
 from lib.networks import Transformer
 from lib.policies.drive import ProgramTask
 
-WEIGHTS_SHA256 = ""
+WEIGHTS_SHA256 = "b3764b824d46afaabd866eb93c3a58eb7d96830c01f1535e30f0c012d616f23f"
 NAME = "drive.weights.npz"
 #: After demonstrations, and after the first stage.
 STAGES = ("base", "stage 1")
