@@ -177,6 +177,13 @@ def singles() -> list[Problem]:
 
 
 def is_degenerate(problem: Problem) -> bool:
-    """Whether one output is right for at least 80 % of the lists, so that a constant nearly solves the problem."""
+    """Whether one output is right for at least 80 % of the lists, so that a constant nearly solves the problem.
+
+    Examples
+    --------
+    >>> from lib.policies.drive import Problem, is_degenerate
+    >>> is_degenerate(Problem(("all", "same", "sum", "minus", "all", "same", "sum")))
+    True
+    """
     found = problem.outputs(TESTS + HIDDEN)
     return max(map(found.count, set(found))) >= 0.8 * len(found)
