@@ -29,7 +29,7 @@ from lib.policies.drive import (
     train_pre_grpo,
 )
 from lib.policies.drive.language import LEVELS, text_of
-from lib.policies.drive.study.problems import Problems, problems
+from lib.policies.drive.study.problems import problems
 
 #: Second stages and what they are, in words.
 ARMS = {
@@ -156,13 +156,22 @@ def second_stage(arm: str, policy: Transformer, plan: Plan, seed: Any) -> Stage:
 
 
 def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation]:
-    """Fresh samples of the held-out problems of each level, hidden tests included, with the long window."""
-    given: Problems = problems()
-    return {
-        level: evaluate(policy, ProgramTask(some), some, 8, plan.windows[1], seed=seed)
-        for level in LEVELS
-        for some in [given.held_out[level][: plan.n_test]]
-    }
+    """Fresh samples of the held-out problems, hidden tests included, with the long window: level -> evaluation.
+
+    Successes are those of the level; entropy, truncation, length and errors are those of all levels together.
+
+    Parameters
+    ----------
+    policy : Transformer
+    plan : Plan
+    seed : int or Generator
+    """
+    tests = problems().tests(plan.n_test)
+    found, successes = evaluate(policy, ProgramTask(tests), tests, 8, plan.windows[1], seed=seed), {}
+    for level in LEVELS:
+        inside = np.array([problem.level == level for problem in tests])
+        successes[level] = dataclasses.replace(found, successes=found.successes[inside])
+    return successes
 
 
 def pass_rate(found: dict[str, Evaluation], level: str) -> float:
