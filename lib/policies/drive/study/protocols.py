@@ -64,6 +64,7 @@ class Plan:
     fresh: int = 16
     n_test: int = 48
     lr: float = 1e-4
+    lr_many: float = 5e-5
     windows: tuple[int, int] = (40, 48)
 
     def __post_init__(self) -> None:
@@ -82,7 +83,8 @@ class Plan:
     def config(self, many: bool = False, window: int | None = None) -> GRPOConfig:
         """Settings of a step: 8 rollouts of each prompt, or many of fewer prompts; the long window by default."""
         prompts, rollouts = (self.prompts2, self.rollouts) if many else (self.prompts1, 8)
-        return GRPOConfig(prompts, rollouts, max_new=self.windows[1] if window is None else window, lr=self.lr)
+        lr = self.lr_many if many else self.lr
+        return GRPOConfig(prompts, rollouts, max_new=self.windows[1] if window is None else window, lr=lr)
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,19 @@ def second_stage(arm: str, policy: Transformer, plan: Plan, seed: Any) -> Stage:
 
     Parameters
     ----------
-    arm : {"hardest", "whole", "everything", "many", "solvable", "dynamic", "priority", "stage 2 only"}
+    arm : str
+        One of `ARMS`, with " slow" or " fast" after it for half and double its learning rate.
     policy : Transformer
         After stage 1; the base policy for "stage 2 only".
     plan : Plan
     seed : int or Generator
     """
-    checks.choice("arm", arm, ARMS)
+    name, factor = arm, 1.0
+    for word, times in (("slow", 0.5), ("fast", 2.0)):
+        if arm.endswith(f" {word}"):
+            name, factor = arm.removesuffix(f" {word}"), times
+    arm = checks.choice("arm", name, ARMS)
+    plan = dataclasses.replace(plan, lr=factor * plan.lr, lr_many=factor * plan.lr_many)
     pool, few, many = problems().pool(plan.pool), plan.config(), plan.config(many=True)
     task = ProgramTask(pool)
     if arm in ("hardest", "solvable", "stage 2 only"):
