@@ -183,7 +183,7 @@ def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation
 
 
 def pass_rate(found: dict[str, Evaluation], level: str) -> float:
-    """Mean pass@1 of a level."""
+    """Mean pass@1 of a level of held-out problems, from `held_out`."""
     return float(found[level].pass_rates.mean())
 
 
