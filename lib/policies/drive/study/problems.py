@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-
-import numpy as np
+from typing import Any
 
 from lib import checks
 from lib.policies.drive.language import FILTERS, JOINS, LEVELS, MAPS, REDUCERS, TESTS, TOKEN, Problem, is_degenerate, singles
@@ -24,6 +23,12 @@ class Problems:
     demonstrated : the base policy has seen (noisy) solutions of these
     training : for reinforcement learning; the demonstrated ones are among them
     held_out : for evaluation only, by level
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> [problem.level for problem in study.problems().tests(1)]
+    ['easy', 'medium', 'hard']
     """
 
     demonstrated: tuple[Problem, ...]
@@ -100,13 +105,13 @@ def problems(seed: int = 0, n_hard: int = 400) -> Problems:
     return Problems(tuple(shown), (*single, *hard), test)
 
 
-def demonstration(problem: Problem, rng: np.random.Generator, wrong: float = 0.25, wordy: float = 0.3) -> list[int]:
+def demonstration(problem: Problem, rng: Any, wrong: float = 0.25, wordy: float = 0.3) -> list[int]:
     """A noisy solution: with probability `wrong` that of a problem with another word, with probability `wordy` zeros in front.
 
     Parameters
     ----------
     problem : Problem
-    rng : Generator
+    rng : int or Generator
     wrong, wordy : float
         Probabilities. Zeros are one to four times "0 +", which changes no output and takes two tokens each.
 
@@ -117,10 +122,9 @@ def demonstration(problem: Problem, rng: np.random.Generator, wrong: float = 0.2
 
     Examples
     --------
-    >>> import numpy as np
     >>> from lib.policies.drive import study
     >>> problem = study.problems().demonstrated[0]
-    >>> study.demonstration(problem, np.random.default_rng(0), wrong=0, wordy=0) == problem.answer
+    >>> study.demonstration(problem, 0, wrong=0, wordy=0) == problem.answer
     True
     """
     wrong, wordy = checks.probability("wrong", wrong), checks.probability("wordy", wordy)

@@ -51,6 +51,17 @@ class Plan:
     """Sizes of the experiments; `book/policies/drive.yml` says what each is.
 
     A step of any second stage draws ``8 prompts1 = prompts2 rollouts`` programs, so that equal steps are equal programs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes out of range, or steps of unequal numbers of programs.
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> study.Plan(prompts1=16, prompts2=4, rollouts=32).steps
+    24
     """
 
     stage1: int = 40
@@ -68,6 +79,10 @@ class Plan:
     windows: tuple[int, int] = (40, 48)
 
     def __post_init__(self) -> None:
+        for name in ("stage1", "prompts1", "broad", "pool", "prompts2", "rollouts", "fresh", "n_test"):
+            checks.integer(name, getattr(self, name), low=1)
+        for name in ("lr", "lr_many"):
+            checks.positive(name, getattr(self, name))
         if 8 * self.prompts1 != self.prompts2 * self.rollouts:
             raise ValueError(
                 f"steps must draw equal numbers of programs, got 8 x {self.prompts1} and {self.rollouts} x {self.prompts2}"
@@ -112,6 +127,13 @@ def first_stage(base: Transformer, plan: Plan, window: int, seed: Any) -> Stage:
     window : int
         Longest answer, in tokens.
     seed : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> len(study.first_stage(study.new_policy(), plan, 40, 0).history)
+    1
     """
     broad = problems().broad(plan.broad)
     config = plan.config(window=checks.integer("window", window, low=1))
@@ -134,6 +156,13 @@ def second_stage(arm: str, policy: Transformer, plan: Plan, seed: Any) -> Stage:
         After stage 1; the base policy for "stage 2 only".
     plan : Plan
     seed : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> study.second_stage("whole", study.new_policy(), plan, 0).history.programs
+    [8, 16]
     """
     name, factor = arm, 1.0
     for word, times in (("slow", 0.5), ("fast", 2.0)):
@@ -173,6 +202,13 @@ def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation
     policy : Transformer
     plan : Plan
     seed : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> [len(found.successes) for found in study.held_out(study.new_policy(), plan, 0).values()]
+    [2, 2, 2]
     """
     tests = problems().tests(plan.n_test)
     found, successes = evaluate(policy, ProgramTask(tests), tests, 8, plan.windows[1], seed=seed), {}
@@ -183,13 +219,19 @@ def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation
 
 
 def pass_rate(found: dict[str, Evaluation], level: str) -> float:
-    """Mean pass@1 of a level of held-out problems, from `held_out`."""
+    """Mean pass@1 of a level of held-out problems, from `held_out`.
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> study.pass_rate(study.held_out(study.new_policy(), plan, 0), "hard")
+    0.0
+    """
     return float(found[level].pass_rates.mean())
 
 
-def cluster_gains(
-    before: Transformer, after: Transformer, plan: Plan, rng: np.random.Generator
-) -> dict[str, tuple[float, int]]:
+def cluster_gains(before: Transformer, after: Transformer, plan: Plan, rng: Any) -> dict[str, tuple[float, int]]:
     """Gain of pass rate by initial pass rate: name of the cluster -> mean gain and number of problems.
 
     One set of samples of the first policy makes the clusters, a second one is its pass rate: with one for both, the unlucky
@@ -199,9 +241,16 @@ def cluster_gains(
     ----------
     before, after : Transformer
     plan : Plan
-    rng : Generator
+    rng : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> study.cluster_gains(study.new_policy(), study.new_policy(), plan, 0)["never"]
+    (0.0, 12)
     """
-    broad = problems().broad(plan.broad)
+    broad, rng = problems().broad(plan.broad), checks.generator("rng", rng)
     task, window = ProgramTask(broad), plan.windows[1]
     first = evaluate(before, task, broad, plan.fresh, window, hidden=False, seed=rng).successes * (16 / plan.fresh)
     old, new = (evaluate(p, task, broad, 8, window, hidden=False, seed=rng).pass_rates for p in (before, after))
@@ -213,7 +262,7 @@ def cluster_gains(
     return found
 
 
-def rare_cases(policy: Transformer, plan: Plan, n: int, rng: np.random.Generator) -> list[Problem]:
+def rare_cases(policy: Transformer, plan: Plan, n: int, rng: Any) -> list[Problem]:
     """Hard problems of the pool that a policy rarely solves: lowest pass rates above zero, in random order among equals.
 
     Parameters
@@ -221,9 +270,17 @@ def rare_cases(policy: Transformer, plan: Plan, n: int, rng: np.random.Generator
     policy : Transformer
     plan : Plan
     n : int
-    rng : Generator
+    rng : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> policy, _ = study.load_policy("stage 1")
+    >>> study.rare_cases(policy, plan, 1, 0)[0].level
+    'hard'
     """
-    pool = problems().pool(plan.pool)
+    pool, rng = problems().pool(plan.pool), checks.generator("rng", rng)
     rates = evaluate(policy, ProgramTask(pool), pool, plan.fresh, plan.windows[1], hidden=False, seed=rng).pass_rates
     order = [i for i in rng.permutation(len(pool)) if rates[i] > 0]
     return [pool[i] for i in sorted(order, key=lambda i: rates[i])[: checks.integer("n", n, low=1)]]
@@ -262,7 +319,16 @@ def single_case(
     -------
     dict
         Problem -> which programs passed, shape (steps, group), and the programs in order.
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
+    >>> cases = study.problems().pool(1)
+    >>> study.single_case(study.new_policy(), cases, 4, 2, plan, 0)[cases[0]][0].shape
+    (2, 4)
     """
+    group = checks.integer("group", group, low=2)
     task, config = Recording(cases), dataclasses.replace(plan.config(), prompts=len(cases), rollouts=group)
     train_grpo(copy.deepcopy(policy), task, Uniform(cases), config, steps=steps, seed=seed)
     return {
@@ -280,6 +346,15 @@ def standard_error(first: Evaluation, second: Evaluation, n: int = 33) -> float:
         Of the same problems.
     n : int
         Problems of the test set.
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> import numpy as np
+    >>> from lib.policies.drive import Evaluation
+    >>> first, second = (Evaluation(np.array(c), 4, 0.1, 0.0, 9.0, {}) for c in ([0, 2, 4], [2, 2, 4]))
+    >>> round(study.standard_error(first, second, 33), 3)
+    0.05
     """
     difference = second.pass_rates - first.pass_rates
     return float(difference.std(ddof=1) / np.sqrt(checks.integer("n", n, low=1)))

@@ -27,7 +27,18 @@ CONTEXT = 56
 
 
 def new_policy(seed: int = 0) -> Transformer:
-    """A policy with random weights: two layers of width 64."""
+    """A policy with random weights: two layers of width 64.
+
+    Parameters
+    ----------
+    seed : int
+
+    Examples
+    --------
+    >>> from lib.policies.drive import study
+    >>> study.new_policy().context
+    56
+    """
     return Transformer(ProgramTask.vocab_size, CONTEXT, width=64, n_layers=2, n_heads=4, seed=seed)
 
 
