@@ -31,7 +31,7 @@ def test_program(benchmark, peer):
 
 @pytest.mark.parametrize("peer", [None, "without the cache"])
 def test_checks(benchmark, peer):
-    """Samples of a trained policy, which repeat a lot."""
+    """Samples of a trained policy, all seen before where they are cached."""
     benchmark.extra_info.update(slug=SLUG, work="checks of 512 sampled programs", peer=peer)
     policy, pool = study.load_policy("stage 1")[0], study.problems().pool(32)
     task = drive.ProgramTask(pool, cache=peer is None)

@@ -182,7 +182,7 @@ def group_advantages(R: Any, eps: float = 1e-6) -> Tensor:
     rewards = checks.array("R", R, ndim=2)
     if rewards.shape[1] < 2:
         raise ValueError(f"R must have at least 2 samples in a group, got shape {rewards.shape}")
-    return advantages(rewards.reshape(-1), rewards.shape[1], "grpo", eps).reshape(rewards.shape)  # equation (1)
+    return advantages(rewards.ravel(), rewards.shape[1], "grpo", eps).reshape(rewards.shape)  # equation (1)
 
 
 def grpo_loss(logp: Tensor, logp_old: Tensor, adv: Tensor, mask: Tensor, clip: float = 0.2, agg: str = "token_mean") -> Tensor:

@@ -178,6 +178,7 @@ def answer(source: str, inputs: list, most: int) -> str:
 
 
 def main() -> None:
+    """Read the request, give up all rights, run the program, write the reply; the process ends here."""
     cpu, memory, seconds, most = map(int, sys.argv[1:])
     request = json.loads(sys.stdin.buffer.read())
     for name in LOADED:

@@ -191,7 +191,7 @@ class Trainer:
 
 
 def rows_of(drawn: Rollouts, chosen: np.ndarray) -> Rollouts:
-    """Some of the answers."""
+    """Those of the sampled answers that `chosen` says, one truth value for each; order is kept."""
     rows = torch.from_numpy(np.flatnonzero(chosen))
     return Rollouts(drawn.tokens[rows], drawn.attended[rows], drawn.prompt_length, drawn.log_probs[rows], drawn.pad)
 

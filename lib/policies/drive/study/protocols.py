@@ -262,26 +262,33 @@ def cluster_gains(before: Transformer, after: Transformer, plan: Plan, rng: Any)
     return found
 
 
-def rare_cases(policy: Transformer, plan: Plan, n: int, rng: Any) -> list[Problem]:
-    """Hard problems of the pool that a policy rarely solves: lowest pass rates above zero, in random order among equals.
+def rare_cases(pool: Sequence[Problem], pass_rates: Any, n: int, rng: Any) -> list[Problem]:
+    """Problems that are rarely solved: lowest pass rates above zero, in random order among equals.
 
     Parameters
     ----------
-    policy : Transformer
-    plan : Plan
+    pool : sequence of Problem
+    pass_rates : array_like
+        Of the pool's problems, from fresh samples.
     n : int
+        How many at most.
     rng : int or Generator
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range.
 
     Examples
     --------
     >>> from lib.policies.drive import study
-    >>> plan = study.Plan(1, 1, 12, 6, (4, 3), (1, 1), 1, 8, 4, 2)
-    >>> policy, _ = study.load_policy("stage 1")
-    >>> study.rare_cases(policy, plan, 1, 0)[0].level
-    'hard'
+    >>> pool = study.problems().pool(3)
+    >>> study.rare_cases(pool, [0.5, 0.0, 0.25], 1, 0) == [pool[2]]
+    True
     """
-    pool, rng = problems().pool(plan.pool), checks.generator("rng", rng)
-    rates = evaluate(policy, ProgramTask(pool), pool, plan.fresh, plan.windows[1], hidden=False, seed=rng).pass_rates
+    rates, rng = checks.array("pass_rates", pass_rates, ndim=1, low=0, high=1), checks.generator("rng", rng)
+    if len(rates) != len(pool):
+        raise ValueError(f"pass_rates must hold one rate for each of {len(pool)} problems, got {len(rates)}")
     order = [i for i in rng.permutation(len(pool)) if rates[i] > 0]
     return [pool[i] for i in sorted(order, key=lambda i: rates[i])[: checks.integer("n", n, low=1)]]
 
