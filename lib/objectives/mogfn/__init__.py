@@ -41,8 +41,9 @@ from lib.objectives.mogfn.metrics import (
 )
 from lib.objectives.mogfn.ngrams import AMINO_ACIDS, NGramTask
 from lib.objectives.mogfn.policy import ConditionalPolicy, TrajectoryBalanceLoss
+from lib.objectives.mogfn.sampler import History
 from lib.objectives.mogfn.scalarization import FLOOR, SCALARIZATIONS, scalarize, thermometer
-from lib.objectives.mogfn.training import MOGFN, History, MOReinforce
+from lib.objectives.mogfn.training import MOGFN, MOReinforce
 
 __all__ = [
     "AMINO_ACIDS",

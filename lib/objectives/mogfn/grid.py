@@ -50,7 +50,7 @@ class HyperGrid(Environment):
     >>> from lib.objectives.mogfn import HyperGrid
     >>> grid = HyperGrid(["branin", "currin"], horizon=8)
     >>> grid.rewards.shape, round(grid.log_partition([0.5, 0.5], beta=4), 3)
-    ((8, 8, 2), 2.453)
+    ((8, 8, 2), 2.842)
     """
 
     def __init__(
@@ -163,5 +163,5 @@ class HyperGrid(Environment):
 def _measured(name: str, function: Callable[[np.ndarray], Any], points: np.ndarray) -> np.ndarray:
     values = checks.array(f"objectives: {name}", function(points), shape=(len(points),)).astype(float)
     if values.min() < -1e-3:
-        raise ValueError(f"objectives must not be negative, got {values.min():.6g} from {name}")
+        raise ValueError(f"objectives must not be negative from low to high, got {values.min():.6g} from {name}")
     return values.clip(min=0.0)

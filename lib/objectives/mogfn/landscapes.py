@@ -48,7 +48,7 @@ def currin(points: Any) -> np.ndarray:
     --------
     >>> from lib.objectives.mogfn import currin
     >>> currin([[0.0, 0.0]]).round(3)
-    array([0.533])
+    array([0.538])
     """
     a, b = _unit(points)
     ratio = (2300 * a**3 + 1900 * a**2 + 2092 * a + 60) / (100 * a**3 + 500 * a**2 + 4 * a + 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from lib import checks
 def perceptron(sizes: Sequence[int], generator: torch.Generator, zero_last: bool = False) -> nn.Sequential:
     """Linear layers with leaky rectifiers between them, in double precision; drawn from the generator only."""
     layers: list[nn.Module] = []
-    for k, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for k, (inputs, outputs) in enumerate(pairwise(sizes)):
         layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=torch.float64)
         bound, last = 1 / math.sqrt(inputs), k == len(sizes) - 2
         for parameter in (layer.weight, layer.bias):
@@ -58,10 +59,11 @@ class ConditionalPolicy(nn.Module):
         if not hidden:
             raise ValueError("hidden must hold at least one width, got none")
         generator = torch.Generator().manual_seed(int(checks.generator("seed", seed).integers(2**62)))
-        first = perceptron([obs_dim + cond_dim, hidden[0]], generator)[0]
-        self.on_obs, self.on_cond = first.weight[:, :obs_dim], first.weight[:, obs_dim:]
-        self.on_obs, self.on_cond = (nn.Parameter(w.detach().clone()) for w in (self.on_obs, self.on_cond))
-        self.bias = first.bias
+        bound = 1 / math.sqrt(obs_dim + cond_dim)
+        drawn = torch.rand(hidden[0], obs_dim + cond_dim + 1, generator=generator, dtype=torch.float64) * 2 * bound - bound
+        self.on_obs = nn.Parameter(drawn[:, :obs_dim].clone())
+        self.on_cond = nn.Parameter(drawn[:, obs_dim:-1].clone())
+        self.bias = nn.Parameter(drawn[:, -1].clone())
         self.rest = nn.Sequential(nn.LeakyReLU(), *perceptron([*hidden, n_actions], generator))
 
     def forward(self, obs: Tensor, cond: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -117,15 +119,12 @@ class TrajectoryBalanceLoss(nn.Module):
         excess = log_pf - log_r - log_pb
         if log_z is None:
             if excess.shape[-1] < 2:
-                raise ValueError(
-                    f"log_pf must hold at least 2 paths along its last axis without log_z, got {tuple(log_pf.shape)}"
-                )
+                raise ValueError(f"log_pf must hold 2 paths or more without log_z, got shape {tuple(log_pf.shape)}")
             return (excess - excess.mean(-1, keepdim=True)).square().mean()  # (4)
         log_z = checks.tensor("log_z", log_z)
         if log_z.ndim and log_z.shape != excess.shape:
-            raise ValueError(
-                f"log_z must be a scalar or have the shape of log_pf, {tuple(log_pf.shape)}, got {tuple(log_z.shape)}"
-            )
+            shape = tuple(log_pf.shape)
+            raise ValueError(f"log_z must be a scalar or have the shape of log_pf, {shape}, got {tuple(log_z.shape)}")
         return (log_z + excess).square().mean()  # (3)
 
 
