@@ -138,7 +138,7 @@ class ConditionalSampler:
         TypeError, ValueError
             For arguments out of range.
         FloatingPointError
-            When the loss is not finite: the learning rate is too large.
+            When log-probabilities are not finite: the learning rate is too large.
         """
         steps, batch_size = checks.integer("steps", steps, low=1), checks.integer("batch_size", batch_size, low=1)
         total = self.steps + steps if total is None else checks.integer("total", total, low=1)
@@ -159,10 +159,10 @@ class ConditionalSampler:
         scores = self.policy(paths.seen, cond, paths.rows).masked_fill(~paths.allowed, -torch.inf)
         logs = scores.log_softmax(1).gather(1, paths.actions[:, None])[:, 0]
         log_pf = torch.zeros(batch_size, dtype=torch.float64).index_add(0, paths.rows, logs)
+        if not torch.isfinite(log_pf).all():
+            raise FloatingPointError(f"log-probabilities are not finite at step {self.steps}: lr={self.lr:g} is too large")
         log_reward = combined(self.env.rewards_of(paths.final), omega, self.scalarization, self.floor).log()
         loss = self._loss(log_pf, beta * log_reward, paths.log_pb, cond)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {self.steps} is {loss.item()}: lr={self.lr:g} is too large")
         self.history.losses.append(loss.item())
         self.history.rewards.append(log_reward.exp().mean().item())
         self.optimizer.zero_grad()
