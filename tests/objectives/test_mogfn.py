@@ -60,11 +60,17 @@ class TablePolicy(torch.nn.Module):
     def __init__(self, grid, chances):
         super().__init__()
         self.grid = grid
-        self.scores = torch.nn.Parameter(torch.from_numpy(np.log(np.maximum(chances, 1e-300))))
+        self.table = torch.nn.Parameter(torch.from_numpy(np.log(np.maximum(chances, 1e-300))))
 
     def forward(self, obs, cond, rows=None):
+        return self.scores(obs, cond)
+
+    def of_condition(self, cond):
+        return cond
+
+    def scores(self, obs, of_cond):
         cells = obs.reshape(len(obs), self.grid.ndim, self.grid.horizon).argmax(2)
-        return self.scores[self.grid.index(cells)]
+        return self.table[self.grid.index(cells)]
 
 
 @pytest.fixture

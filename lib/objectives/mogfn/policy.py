@@ -76,8 +76,15 @@ class ConditionalPolicy(nn.Module):
         rows : tensor of int, shape (n,), optional
             Which condition belongs to an observation.
         """
-        of_cond = nn.functional.linear(cond, self.on_cond, self.bias)
-        return self.rest(obs @ self.on_obs.T + (of_cond if rows is None else of_cond[rows]))
+        return self.scores(obs, self.of_condition(cond) if rows is None else self.of_condition(cond)[rows])
+
+    def of_condition(self, cond: Tensor) -> Tensor:
+        """The condition's part of the first layer, shape (m, width)."""
+        return nn.functional.linear(cond, self.on_cond, self.bias)
+
+    def scores(self, obs: Tensor, of_cond: Tensor) -> Tensor:
+        """What `forward` gives, from the condition's part of the first layer, shape (n, width)."""
+        return self.rest(torch.addmm(of_cond, obs, self.on_obs.T))
 
 
 class TrajectoryBalanceLoss(nn.Module):

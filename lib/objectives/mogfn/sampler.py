@@ -51,12 +51,12 @@ class Paths(NamedTuple):
 @torch.no_grad()
 def roll_out(env: Environment, policy: ConditionalPolicy, cond: Tensor, eps: float, rng: np.random.Generator) -> Paths:
     """One path for each condition; an action is replaced with probability `eps` by a uniform allowed one."""
-    states, live = env.start(len(cond)), torch.arange(len(cond))
+    states, live, of_cond = env.start(len(cond)), torch.arange(len(cond)), policy.of_condition(cond)
     final, log_pb = states.clone(), torch.zeros(len(cond), dtype=torch.float64)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     while len(live):
         seen, allowed = env.observe(states), env.allowed(states)
-        chances = policy(seen, cond, live).masked_fill(~allowed, -torch.inf).softmax(1)
+        chances = policy.scores(seen, of_cond[live]).masked_fill(~allowed, -torch.inf).softmax(1)
         if eps:
             chances = (1 - eps) * chances + eps * allowed / allowed.sum(1, keepdim=True)
         steps = chances.cumsum(1)
