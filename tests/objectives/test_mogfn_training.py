@@ -124,6 +124,49 @@ def test_strings_follow_the_oracle():
         assert sampler.log_z(omega) == pytest.approx(task.log_partition(omega, 6.0), abs=0.5)
 
 
+class Stairs(mogfn.Environment):
+    """A reader's own objects: stairs 0 to 5, climbed by one or two; low stairs are cheap, high ones have the view."""
+
+    n_objectives, n_actions, obs_dim = 2, 3, 6
+
+    def __init__(self):
+        self.values = np.column_stack([np.linspace(1, 0, 6), np.linspace(0, 1, 6)])
+        self.log_counts = np.zeros(6)
+
+    def start(self, n):
+        return torch.zeros(n, 1, dtype=torch.long)
+
+    def observe(self, states):
+        return torch.eye(6, dtype=torch.float64)[states[:, 0]]
+
+    def allowed(self, states):
+        return torch.cat([states < 5, states < 4, states < 6], 1)
+
+    def move(self, states, actions):
+        return states + 1 + actions[:, None]
+
+    def log_backward(self, states):
+        return -states[:, 0].clamp(max=2).double().log()
+
+    def rewards_of(self, states):
+        return torch.from_numpy(self.values)[states[:, 0]]
+
+    def objects(self, states):
+        return states[:, 0].numpy()
+
+    def evaluate(self, objects):
+        return self.values[objects]
+
+
+def test_objects_of_ones_own_are_sampled_in_proportion_too():
+    sampler = mogfn.MOGFN(Stairs(), beta=3.0, lr=1e-2, seed=0, **SMALL)
+    sampler.fit(150, 64)
+    seen = np.bincount(sampler.sample([0.7, 0.3], 4000, seed=0), minlength=6) / 4000
+    power = (sampler.env.values @ [0.7, 0.3]) ** 3
+    assert np.abs(seen - power / power.sum()).sum() / 2 < 0.06
+    assert sampler.log_z([0.7, 0.3]) == pytest.approx(sampler.env.log_partition([0.7, 0.3], 3.0), abs=0.1)
+
+
 def entropy(sampler):
     share = sampler.terminal_distribution([0.5, 0.5]).ravel()
     return -(share[share > 0] * np.log(share[share > 0])).sum()

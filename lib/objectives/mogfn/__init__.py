@@ -27,6 +27,7 @@ P_F(s'|s,w)      `ConditionalPolicy`                                    (n, acti
 ================ ====================================================== ============= ========
 """
 
+from lib.objectives.mogfn.environment import Environment
 from lib.objectives.mogfn.grid import HyperGrid
 from lib.objectives.mogfn.landscapes import OBJECTIVES, beale, branin, currin, shubert, sphere
 from lib.objectives.mogfn.metrics import (
@@ -52,6 +53,7 @@ __all__ = [
     "OBJECTIVES",
     "SCALARIZATIONS",
     "ConditionalPolicy",
+    "Environment",
     "History",
     "HyperGrid",
     "MOReinforce",

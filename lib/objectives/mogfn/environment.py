@@ -14,7 +14,9 @@ from lib.objectives.mogfn.scalarization import FLOOR, SCALARIZATIONS, combined, 
 
 
 class Environment(ABC):
-    """Objects that are built step by step; states are rows of integers, the last action stops.
+    """Objects that are built step by step; states are rows of integers, the last action stops. Derive from it for your own.
+
+    Samplers need the widths and the abstract methods; the exact target needs `values` and `log_counts` too.
 
     n_objectives, n_actions, obs_dim : d, actions with the stop, width of an observation
     values : rewards that occur, shape (M, d)
