@@ -4,7 +4,9 @@ from lib.objectives.mogfn.study.exact import Trajectories, enumerate_trajectorie
 from lib.objectives.mogfn.study.protocols import (
     GRID,
     GRID_RIVAL,
+    NSGA_RATE,
     STRINGS,
+    STRINGS_RAW,
     STRINGS_RIVAL,
     VARIANTS,
     GridFit,
@@ -22,7 +24,9 @@ from lib.objectives.mogfn.study.rivals import nsga2_strings, uniform_strings
 __all__ = [
     "GRID",
     "GRID_RIVAL",
+    "NSGA_RATE",
     "STRINGS",
+    "STRINGS_RAW",
     "STRINGS_RIVAL",
     "VARIANTS",
     "GridFit",

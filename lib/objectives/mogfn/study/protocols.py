@@ -15,7 +15,9 @@ from lib.objectives.mogfn import MOGFN, HyperGrid, MOReinforce, NGramTask, hyper
 __all__ = [
     "GRID",
     "GRID_RIVAL",
+    "NSGA_RATE",
     "STRINGS",
+    "STRINGS_RAW",
     "STRINGS_RIVAL",
     "VARIANTS",
     "GridFit",
@@ -32,13 +34,16 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 #: Settings found by `study.tuning`, on seeds that no experiment uses.
 GRID: dict[str, Any] = {"encoding": "raw", "lr": 1e-2, "lr_z": 1e-1}
-GRID_RIVAL: dict[str, Any] = {"encoding": "raw", "lr": 1e-2, "beta": 4.0}
-STRINGS: dict[str, Any] = {"encoding": "raw", "hidden": (64, 64), "lr": 4e-3, "lr_z": 1e-1}
-STRINGS_RIVAL: dict[str, Any] = {"encoding": "raw", "hidden": (64, 64), "lr": 4e-3, "beta": 1.0}
+GRID_RIVAL: dict[str, Any] = {"encoding": "raw", "lr": 1e-3, "beta": 64.0}
+STRINGS: dict[str, Any] = {"encoding": "thermometer", "hidden": (64, 64), "lr": 4e-3, "lr_z": 1e-1}
+STRINGS_RAW: dict[str, Any] = {**STRINGS, "encoding": "raw", "lr": 4e-3}
+STRINGS_RIVAL: dict[str, Any] = {"encoding": "raw", "hidden": (64, 64), "lr": 1e-3, "beta": 1.0}
+#: Mutated letters of a child of NSGA-II, in the mean.
+NSGA_RATE = 0.5
 #: What each compared model changes; "one omega" stands for a group as large as the batch.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "thermometer": {"encoding": "thermometer"},
+    "thermometer": {"encoding": "thermometer", "lr": 5e-3, "lr_z": 5e-2},
     "corners": {"dirichlet_alpha": 0.2},
     "middle": {"dirichlet_alpha": 5.0},
     "one omega": {},

@@ -25,13 +25,14 @@ _SEED = 10_000
 GRIDS: dict[str, list[float]] = {
     "sampler, grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
     "thermometer, grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
-    "sampler, strings": [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016],
-    "rival, grid": [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016],
-    "rival, strings": [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016],
+    "sampler, strings": [0.0005, 0.001, 0.002, 0.004, 0.008],
+    "raw, strings": [0.001, 0.004, 0.016, 0.032],
+    "rival, grid": [0.00025, 0.0005, 0.001, 0.002, 0.004],
+    "rival, strings": [0.00025, 0.0005, 0.001, 0.002, 0.004],
     "NSGA-II, strings": [0.25, 0.5, 1.0, 2.0, 4.0],
 }
 #: Exponents of MO-Reinforce's reward.
-EXPONENTS = (1.0, 4.0, 16.0)
+EXPONENTS = (0.5, 1.0, 4.0, 16.0, 64.0, 256.0)
 
 
 def tune(method: str, steps: int, batch: int = 64, horizon: int = 12, max_len: int = 18) -> Iterator[tuple[Any, ...]]:
@@ -78,7 +79,8 @@ def tune(method: str, steps: int, batch: int = 64, horizon: int = 12, max_len: i
                 ),
             )
         else:
-            sampler = MOGFN(task, beta=48.0, seed=_SEED, **{**protocols.STRINGS, "lr": value, "lr_z": max(0.1, 10 * value)})
+            changes = {"lr": value, "lr_z": max(0.1, 10 * value), "encoding": "raw" if name == "raw" else "thermometer"}
+            sampler = MOGFN(task, beta=48.0, seed=_SEED, **{**protocols.STRINGS, **changes})
             losses = sampler.fit(steps, batch).losses
             yield value, float(np.mean(losses[-max(1, steps // 10) :]))
 
