@@ -18,6 +18,7 @@ from lib.objectives.mogfn.study.protocols import (
     separate_samplers,
     string_race,
     variation,
+    watcher,
 )
 from lib.objectives.mogfn.study.rivals import nsga2_strings, uniform_strings
 
@@ -45,4 +46,5 @@ __all__ = [
     "uniform_strings",
     "variation",
     "walks",
+    "watcher",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "separate_samplers",
     "string_race",
     "variation",
+    "watcher",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -122,6 +123,32 @@ def judge(model: Any, omega: npt.ArrayLike, beta: float | None = None) -> GridFi
         error = np.abs(model.log_z(omega) - model.env.log_partition(omega, power))
     entropy = -(flat * np.log(np.maximum(flat, 1e-300))).sum(1)
     return GridFit(learned, target, variation(learned, target), (flat * rewards).sum(1), entropy, error)
+
+
+def watcher(omega: npt.ArrayLike, marks: Sequence[int]) -> tuple[Callable[[Any], None], list[Array]]:
+    """A callback for `MOGFN.fit` on a grid, and the list to which it adds the total variation after the updates in `marks`.
+
+    Parameters
+    ----------
+    omega : array_like, shape (W, d)
+    marks : sequence of int
+
+    Examples
+    --------
+    >>> from lib.objectives.mogfn import HyperGrid
+    >>> from lib.objectives.mogfn.study import grid_sampler, watcher
+    >>> watch, seen = watcher([[0.5, 0.5]], [1, 3])
+    >>> len(grid_sampler(HyperGrid(["branin", "currin"], 4), 3, 16, seed=0, callback=watch).history.losses), len(seen)
+    (3, 2)
+    """
+    omega = checks.array("omega", omega, ndim=2).astype(float)
+    wanted, seen = {checks.integer("marks", mark, low=1) for mark in marks}, []
+
+    def watch(model: Any) -> None:
+        if model.steps in wanted:
+            seen.append(judge(model, omega).variation)
+
+    return watch, seen
 
 
 def grid_sampler(
