@@ -142,7 +142,7 @@ def watcher(omega: npt.ArrayLike, marks: Sequence[int]) -> tuple[Callable[[Any],
     (3, 2)
     """
     omega = checks.array("omega", omega, ndim=2).astype(float)
-    wanted, seen = {checks.integer("marks", mark, low=1) for mark in marks}, []
+    wanted, seen = set(checks.array("marks", marks, ndim=1, low=1).tolist()), []
 
     def watch(model: Any) -> None:
         if model.steps in wanted:
@@ -291,7 +291,7 @@ def near_best(task: NGramTask, strings: Sequence[str], omega: npt.ArrayLike, k: 
     omega = checks.array("omega", omega, ndim=2).astype(float)
     if not strings or len(strings) % len(omega):
         raise ValueError(f"strings must be {len(omega)} equal parts, got {len(strings)}")
-    size, found = len(strings) // len(omega), []
+    k, size, found = checks.integer("k", k, low=2), len(strings) // len(omega), []
     for w, row in enumerate(omega):
         part = list(strings[w * size : (w + 1) * size])
         rewards = task.evaluate(part) @ row
@@ -341,6 +341,7 @@ def string_race(
     """
     omega = checks.array("omega", omega, ndim=2).astype(float)
     steps, moments = checks.integer("steps", steps, low=1), checks.integer("moments", moments, low=1)
+    n_draws = checks.integer("n_draws", n_draws, low=2)
     first, second = checks.generator("seed", seed).spawn(2)
     models = {
         "sampler": MOGFN(task, beta=beta, seed=first, **STRINGS),

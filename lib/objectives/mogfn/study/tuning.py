@@ -71,7 +71,7 @@ def tune(method: str, steps: int, batch: int = 64, horizon: int = 12, max_len: i
                 yield value, beta, *_rival(grid if where == "grid" else task, omega, steps, batch, lr=value, beta=beta)
         elif where == "grid":
             encoding = "thermometer" if name == "thermometer" else "raw"
-            changes = {"lr": value, "lr_z": 10 * value, "encoding": encoding}
+            changes: dict[str, Any] = {"lr": value, "lr_z": 10 * value, "encoding": encoding}
             yield (
                 value,
                 float(
