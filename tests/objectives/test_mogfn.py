@@ -126,10 +126,15 @@ def test_only_tchebycheff_reaches_the_middle_of_a_concave_front():
     assert len(best["tchebycheff"]) >= 9
 
 
-def test_preferences_broadcast_against_rewards():
+@pytest.mark.parametrize("kind", mogfn.SCALARIZATIONS)
+def test_preferences_broadcast_against_rewards(kind):
     R, omega = np.random.default_rng(0).random((5, 3)), np.random.default_rng(1).dirichlet(np.ones(3), 4)
-    rows = mogfn.scalarize(R, omega[:, None])
-    np.testing.assert_allclose(rows, omega @ R.T)
+    table = mogfn.scalarize(R, omega[:, None], kind)
+    assert table.shape == (4, 5)
+    for w, k in ((0, 0), (3, 4), (1, 2)):
+        assert table[w, k] == mogfn.scalarize(R[k], omega[w], kind)
+    if kind == "weighted_sum":
+        np.testing.assert_allclose(table, omega @ R.T)
 
 
 # ------------------------------------------------------------------------------------------------------------- the grid

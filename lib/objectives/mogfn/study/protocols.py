@@ -37,7 +37,7 @@ Array = npt.NDArray[np.float64]
 GRID: dict[str, Any] = {"encoding": "raw", "lr": 1e-2, "lr_z": 1e-1}
 GRID_RIVAL: dict[str, Any] = {"encoding": "raw", "lr": 1e-3, "beta": 64.0}
 STRINGS: dict[str, Any] = {"encoding": "thermometer", "hidden": (64, 64), "lr": 4e-3, "lr_z": 1e-1}
-STRINGS_RAW: dict[str, Any] = {**STRINGS, "encoding": "raw", "lr": 4e-3}
+STRINGS_RAW: dict[str, Any] = {**STRINGS, "encoding": "raw", "lr": 3.2e-2, "lr_z": 3.2e-1}
 STRINGS_RIVAL: dict[str, Any] = {"encoding": "raw", "hidden": (64, 64), "lr": 1e-3, "beta": 1.0}
 #: Mutated letters of a child of NSGA-II, in the mean.
 NSGA_RATE = 0.5
