@@ -348,7 +348,7 @@ def test_r2_by_hand_and_of_the_utopia_point():
 def test_entropy_over_the_front():
     front = np.column_stack([np.linspace(0, 1, 5), np.linspace(1, 0, 5)])
     assert mogfn.pc_entropy(np.repeat(front, 3, 0), front) == pytest.approx(np.log(5))
-    assert mogfn.pc_entropy(np.repeat(front[:1], 7, 0), front) == 0
+    assert str(mogfn.pc_entropy(np.repeat(front[:1], 7, 0), front)) == "0.0"
     share = np.array([0.75, 0.25])
     assert mogfn.pc_entropy(front[[0, 0, 0, 4]] + 0.01, front) == pytest.approx(-(share * np.log(share)).sum())
 

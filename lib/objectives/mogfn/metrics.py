@@ -128,7 +128,7 @@ def pc_entropy(R: Any, front: Any) -> float:
     nearest = ((R[:, None] - front) ** 2).sum(-1).argmin(1)
     share = np.bincount(nearest) / len(R)
     share = share[share > 0]
-    return max(float(-(share * np.log(share)).sum()), 0.0)  # (11)
+    return max(0.0, float(-(share * np.log(share)).sum()))  # (11)
 
 
 def topk(
