@@ -136,7 +136,7 @@ class TrajectoryBalanceLoss(nn.Module):
 
 
 def widths(name: str, value: Any) -> tuple[int, ...]:
-    """Widths of layers."""
+    """Widths of layers as a tuple of whole numbers, each at least 1; possibly none."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(f"{name} must be a sequence of integers, got {checks.shown(value)}")
     return tuple(checks.integer(name, width, low=1) for width in value)
