@@ -83,11 +83,10 @@ class RewardEnsemble(nn.Module):
     --------
     >>> import torch
     >>> from lib.objectives.reno import RewardEnsemble
-    >>> bright = lambda images, prompts: images.flatten(1).mean(1)
-    >>> rewards = RewardEnsemble({"bright": (bright, 2.0)})
-    >>> values, total = rewards(torch.ones(1, 3, 4, 4), ["a white wall"])
-    >>> total
-    tensor([2.])
+    >>> rewards = RewardEnsemble({"cosine": (torch.nn.CosineSimilarity(), 2.0)})  # prompts are given by their codes
+    >>> values, total = rewards(torch.ones(1, 4), torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    >>> total.round(decimals=4)
+    tensor([1.4142])
     """
 
     def __init__(self, rewards: Mapping[str, tuple[Callable[[Tensor, Any], Tensor], float]]) -> None:
