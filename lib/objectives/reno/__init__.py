@@ -5,8 +5,9 @@ A generator that makes an image in one step is a function of its noise. For one 
 the noise; all weights stay as they are.
 
 Implemented: the ascent with all optimizers of the official code, its regularizer, its baseline (best of n draws), a start from
-the best of some draws (beyond the paper), the losses of its reward models, and generators of the package diffusers (imported
-when they are used). Not implemented: FLUX, and carrying the noise over to a generator with many steps.
+the best of some draws (beyond the paper). For a GPU: the paper's generators (`lib.objectives.reno.diffusion`) and reward models
+(`lib.objectives.reno.reward_models`, their losses in `lib.objectives.reno.losses`), whose packages are imported when they are
+used. Not implemented: FLUX, and carrying the noise over to a generator with many steps.
 
 =================== ======================================================== ==================== ===============
 symbol              name                                                     shape                equation
