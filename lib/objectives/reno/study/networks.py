@@ -22,11 +22,11 @@ LATENT = 2 * TILE_LATENT
 _TEXT = 2 * WORDS
 
 
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with SiLU between them."""
+def mlp(*widths: int, between: type[nn.Module] = nn.SiLU) -> nn.Sequential:
+    """Linear layers with SiLU between them, or what is given."""
     layers: list[nn.Module] = []
     for k, (before, after) in enumerate(pairwise(widths)):
-        layers += [nn.Linear(before, after)] + ([nn.SiLU()] if k < len(widths) - 2 else [])
+        layers += [nn.Linear(before, after)] + ([between()] if k < len(widths) - 2 else [])
     return nn.Sequential(*layers)
 
 
@@ -62,7 +62,7 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = mlp(TILE_LATENT, 128, 192, 3 * SIDE * SIDE)
+        self.net = mlp(TILE_LATENT, 128, 192, 3 * SIDE * SIDE, between=nn.ReLU)
         self.register_buffer("mean", torch.zeros(TILE_LATENT))
         self.register_buffer("scale", torch.ones(TILE_LATENT))
 
@@ -114,6 +114,7 @@ class DigitGenerator(nn.Module):
     """
 
     noise_shape = (LATENT,)
+    dtype = torch.float64
 
     def __init__(self, student: Student, decoder: Decoder) -> None:
         super().__init__()
@@ -134,6 +135,7 @@ class TeacherGenerator(nn.Module):
     """
 
     noise_shape = (LATENT,)
+    dtype = torch.float64
 
     def __init__(self, flow: Flow, decoder: Decoder, steps: int = 16) -> None:
         super().__init__()
@@ -205,8 +207,8 @@ class Judge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(1, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 24, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(384, 64), nn.ReLU(), nn.Linear(64, 10),
+            nn.Conv2d(1, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10),
         )  # fmt: skip
         colors = torch.tensor(list(COLORS.values()), dtype=torch.float64)
         self.register_buffer("colors", normalize(colors, dim=1), persistent=False)
@@ -221,7 +223,7 @@ class Judge(nn.Module):
         return digits.reshape(-1, 2, 10), nearest.reshape(-1, 2)
 
     def forward(self, images: torch.Tensor, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Verdicts 0 or 1, shape (n,): ``digits`` (both right), ``colors`` (both), ``all``; ``sure``: the digits' probability."""
+        """Verdicts 0 or 1, shape (n,): ``digits`` (both right), ``colors`` (both), ``all``; and ``sure``, a probability."""
         digits, colors = self.read(images)
         wanted = code(prompts).reshape(-1, 2, WORDS)
         number, hue = wanted[..., :10].argmax(2), wanted[..., 10:].argmax(2)

@@ -80,7 +80,7 @@ def sample_prompts(n: int, seed: Any = 0) -> list[str]:
     >>> len(study.sample_prompts(3))
     3
     """
-    return [describe(row) for row in draw_facts(checks.integer("n", n, low=1), checks.generator(seed))]
+    return [describe(row) for row in draw_facts(checks.integer("n", n, low=1), checks.generator("seed", seed))]
 
 
 def draw_facts(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -182,4 +182,4 @@ def real_scenes(prompts: Sequence[str], seed: Any = 0, who: str = "test") -> tor
     torch.Size([1, 3, 16, 32])
     """
     facts = np.array([understand(prompt) for prompt in prompts]).reshape(-1, 4)
-    return Painter(who).paint(facts, checks.generator(seed)).double()
+    return Painter(who).paint(facts, checks.generator("seed", seed)).double()

@@ -37,11 +37,11 @@ REWARDS: dict[str, tuple[type[ContrastiveReward | PreferenceReward], int, float]
 class Steps:
     """Training steps of each part."""
 
-    decoder: int = 1500
+    decoder: int = 2500
     teacher: int = 5000
     student: int = 3500
     reward: int = 700
-    judge: int = 1200
+    judge: int = 2000
 
     def shortened(self, share: float) -> Steps:
         """A share of all steps, at least one of each."""
@@ -68,7 +68,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> torch.Tensor:
 
 
 def fit_decoder(steps: int, rng: np.random.Generator, batch: int = 64) -> tuple[Encoder, Decoder, float]:
-    """The variational autoencoder of tiles: binary cross-entropy plus 0.15 times the divergence from a standard normal."""
+    """The variational autoencoder of tiles: binary cross-entropy plus a tenth of the divergence from a standard normal."""
     painter, encoder, decoder = Painter("generator"), Encoder(), Decoder()
 
     def loss() -> torch.Tensor:
@@ -77,9 +77,9 @@ def fit_decoder(steps: int, rng: np.random.Generator, batch: int = 64) -> tuple[
         raw = mean + (log_variance / 2).exp() * _normal(rng, *mean.shape)
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
         fit = binary_cross_entropy_with_logits(decoder.tiles(raw), tiles, reduction="none").sum((1, 2, 3))
-        return (fit + 0.15 * divergence).mean()
+        return (fit + 0.1 * divergence).mean()
 
-    error = _fit([*encoder.parameters(), *decoder.parameters()], loss, steps, 2e-3)
+    error = _fit([*encoder.parameters(), *decoder.parameters()], loss, steps, 3e-3)
     with torch.no_grad():
         mean = encoder(to_tiles(painter.draw(2000, rng)[1]))[0]
         decoder.mean.copy_(mean.mean(0))
