@@ -1,6 +1,7 @@
 """Reward-based noise optimization: the regularizer, the ascent and what it keeps, against closed forms and libraries."""
 
 import copy
+import itertools
 import math
 import pickle
 
@@ -160,7 +161,7 @@ def test_no_step_is_longer_than_the_learning_rate_allows(nesterov):
     lr, clip, momentum, seen = 3.0, 0.1, 0.9, []
     run = optimizer(n_iter=60, lr=lr, clip=clip, momentum=momentum, nesterov=nesterov, reg=10.0)
     run.run(CODES, noise_of() * 50, callback=lambda t, images, noise, rewards: seen.append(noise.clone()))
-    lengths = torch.stack([(b - a).norm(dim=1) for a, b in zip(seen, seen[1:], strict=False)])
+    lengths = torch.stack([(b - a).norm(dim=1) for a, b in itertools.pairwise(seen)])
     assert lengths.max() <= lr * clip / (1 - momentum) * (1 + 1e-9)
     assert lengths.max() > 0.95 * lr * clip / (1 - momentum)  # a constant pull comes close
 
@@ -190,7 +191,8 @@ def by_hand(run, prompts, noise):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"reg": 1.0}, {"nesterov": False}, {"clip": math.inf, "lr": 0.05}, {"momentum": 0.0, "nesterov": False}]
+    "settings",
+    [{}, {"reg": 1.0}, {"nesterov": False}, {"clip": math.inf, "lr": 0.05}, {"momentum": 0.0, "nesterov": False}],
 )
 def test_run_is_the_official_loop_prompt_by_prompt(settings):
     run, seen = optimizer(**settings), []
@@ -390,7 +392,7 @@ def test_best_of_one_is_the_first_and_more_is_never_worse():
     assert one.images.equal(one.init_images)
     assert one.noise.dtype == torch.float64
     totals = [reno.best_of_n(painter, rewards, CODES, n, seed=3).rewards_best["total"] for n in (1, 2, 4, 8, 16)]
-    assert all((b >= a).all() for a, b in zip(totals, totals[1:], strict=False))
+    assert all((b >= a).all() for a, b in itertools.pairwise(totals))
     assert (totals[-1] > totals[0]).all()
     given = reno.best_of_n(painter, rewards, CODES, 3, noise=noise_of(), seed=3)
     assert given.init_noise.equal(noise_of())
