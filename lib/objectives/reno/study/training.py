@@ -164,7 +164,7 @@ def fit_judge(steps: int, rng: np.random.Generator, batch: int = 64) -> tuple[Ju
         moved = tiles.roll((down, right), dims=(2, 3)) * (0.8 + 0.2 * float(rng.random()))
         return cross_entropy(judge.net(moved), torch.as_tensor(facts[:, [0, 2]].reshape(-1)).long())
 
-    return judge, _fit(judge.parameters(), loss, steps, 2e-3)
+    return judge, _fit(judge.parameters(), loss, steps, 5e-3)
 
 
 def train_parts(steps: Steps, seed: int) -> tuple[dict[str, nn.Module], dict[str, float]]:
