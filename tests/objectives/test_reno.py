@@ -341,6 +341,14 @@ def test_modules_are_found_behind_functions_and_objects():
     assert score.layer.weight.requires_grad
 
 
+def test_noise_is_drawn_in_the_type_of_the_weights():
+    flat = {"flat": (lambda images, prompts: images.sum(1), 1.0)}
+    for dtype in (torch.float32, torch.float64):
+        generator = reno.FunctionGenerator(nn.Bilinear(6, 6, 6, dtype=dtype), (6,))
+        assert reno.best_of_n(generator, flat, CODES.to(dtype), 1, seed=0).noise.dtype == dtype
+    assert reno.best_of_n(identity((6,)), flat, CODES, 1, seed=0).noise.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"optimizer": "adam"}, {"optimizer": "lbfgs", "lr": 0.5}, {"optimizer": "best_of_n"}, {"draws": 4}]
 )

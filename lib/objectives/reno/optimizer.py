@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib import checks
 from lib.objectives.reno.norms import auto_lr, chi_norm_regularizer, widened
-from lib.objectives.reno.rewards import OneStepGenerator, RewardEnsemble, frozen
+from lib.objectives.reno.rewards import OneStepGenerator, RewardEnsemble, frozen, home
 from lib.objectives.reno.steps import adam_ascent, clip_by_sample, nesterov_ascent
 
 #: What `NoiseOptimizer` climbs with; "best_of_n" does not climb.
@@ -176,8 +176,8 @@ class NoiseOptimizer:
         count = _count(prompts)
         draws = checks.generator("seed", seed)
         if noise is None:
-            dtype = getattr(self.generator, "dtype", torch.float32)
-            start = self._draw(count, draws, dtype, getattr(self.generator, "device", "cpu"))
+            dtype, device = home(self.generator)
+            start = self._draw(count, draws, dtype, device)
         else:
             start = checks.tensor("noise", noise).detach()
             dtype = start.dtype

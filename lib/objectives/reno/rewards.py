@@ -22,7 +22,7 @@ class OneStepGenerator(Protocol):
     """A map from noise (n, *noise_shape) and n prompts to n images with entries in [0, 1], differentiable in the noise.
 
     The map must be deterministic: noise that a sampler adds on its way must be the same in every call. Optional attributes
-    ``dtype`` and ``device`` say which noise is drawn for it; float32 on the CPU by default.
+    ``dtype`` and ``device`` say which noise is drawn for it; by default that of its weights, without any float32 on the CPU.
     """
 
     noise_shape: tuple[int, ...]
@@ -149,6 +149,13 @@ def frozen(*parts: Any) -> Iterator[None]:
             module.training = mode
         for weight, want in zip(weights, wanted, strict=True):
             weight.requires_grad_(want)
+
+
+def home(generator: Any) -> tuple[torch.dtype, Any]:
+    """Type and device of the noise that a generator takes."""
+    weights = (weight for root in _roots(generator) for weight in root.parameters() if weight.is_floating_point())
+    weight = next(weights, torch.empty(0))
+    return getattr(generator, "dtype", weight.dtype), getattr(generator, "device", weight.device)
 
 
 def _roots(part: Any) -> list[nn.Module]:
