@@ -89,20 +89,22 @@ class NoiseOptimizer:
     n_iter : int
         Images of each prompt; the paper's is 50.
     lr : float or "auto"
-        "auto" is `auto_lr` of the numbers of one sample, the paper's 5 at 16384; for "sgd". The other optimizers take it too.
+        "auto" is `auto_lr` of the numbers of one sample, the paper's 5 at 16384. It is meant for "sgd"; as in the official
+        code the others take the same.
     clip : float
         Norm to which a sample's gradient is clipped; the paper's is 0.1; infinity does not clip. L-BFGS does not clip: its
         line search needs the gradient of its function.
     reg : float
-        The paper's is 0.01. In few dimensions more is needed to act: the pull of the norm shrinks, that of rewards does not.
+        The paper's is 0.01. A norm that is off by some share is pulled back in proportion to sqrt(d), so that few dimensions
+        need more.
     momentum : float
         The paper's is 0.9; of "sgd".
     nesterov : bool
         As in the paper; of "sgd".
     optimizer : {"sgd", "adam", "lbfgs", "best_of_n"}
         The paper's is "sgd". "adam" has the official code's eps 1e-2; "lbfgs" its 10 inner iterations, history of 3 and
-        strong Wolfe search, by sample, and makes more images than `n_iter` (see ``forwards``). "best_of_n" draws anew every
-        time.
+        strong Wolfe search, by sample, and makes more images than `n_iter` (see ``forwards``); in the official code it cannot
+        be run, since its step is called without the function that it needs. "best_of_n" draws anew every time.
     draws : int
         With more than 1, the best of so many draws is climbed for the other ``n_iter - draws`` images, the first of which
         repeats the best draw (beyond the paper).
