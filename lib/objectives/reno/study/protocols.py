@@ -281,7 +281,7 @@ def pull(system: DigitSystem, steps: int, prompts: Sequence[str], noise: torch.T
     >>> study.pull(study.load_system(), 2, ["a red 3 left of a blue 7"], study.first_noise(1))[0].shape
     (1,)
     """
-    start = checks.tensor("noise", noise, ndim=2).double().requires_grad_()
+    start = checks.tensor("noise", noise, ndim=2).detach().clone().double().requires_grad_()
     text = hazy(code(prompts))
     latent = system.flow.solve(start, text, checks.integer("steps", steps, low=1, high=1000))
     total = RewardEnsemble(system.rewards)(system.generator.decoder(latent), prompts)[1]
