@@ -60,6 +60,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A scene from its standardized latent numbers; both tiles share the weights."""
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.net = mlp(TILE_LATENT, 128, 192, 3 * SIDE * SIDE, between=nn.ReLU)
@@ -203,6 +206,8 @@ class Judge(nn.Module):
 
     Its classifier has another architecture than the rewards, and was trained on another slice of MNIST.
     """
+
+    colors: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
