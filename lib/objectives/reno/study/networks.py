@@ -37,7 +37,7 @@ def to_tiles(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_scenes(tiles: torch.Tensor) -> torch.Tensor:
-    """The inverse of `to_tiles`."""
+    """Scenes of their tiles, (2n, 3, 16, 16) to (n, 3, 16, 32): the inverse of `to_tiles`."""
     n = len(tiles) // 2
     return tiles.reshape(n, 2, 3, SIDE, SIDE).permute(0, 2, 3, 1, 4).reshape(n, 3, SIDE, 2 * SIDE)
 

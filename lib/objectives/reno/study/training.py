@@ -35,7 +35,7 @@ REWARDS: dict[str, tuple[type[ContrastiveReward | PreferenceReward], int, float]
 
 @dataclass(frozen=True)
 class Steps:
-    """Training steps of each part."""
+    """How many training steps each part gets: decoder, teacher, student, each reward, judge."""
 
     decoder: int = 2500
     teacher: int = 5000
