@@ -32,27 +32,30 @@ def cosines(image_features: Tensor, text_features: Tensor) -> Tensor:
 
 
 def hps_loss(image_features: Tensor, text_features: Tensor) -> Tensor:
-    """HPSv2.1: ``1 - cos``."""
+    """The loss of HPSv2.1 in each sample, ``1 - cos`` of image and text features (n, k); shape (n,), weight 5 in the paper."""
     return 1 - cosines(image_features, text_features)
 
 
 def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Any) -> Tensor:
-    """CLIP ViT-H/14: ``100 - exp(logit_scale) cos``; the model's scale is the logarithm of about 100."""
+    """The loss of CLIP ViT-H/14 in each sample, ``100 - exp(logit_scale) cos``; shape (n,), weight 0.01 in the paper.
+
+    The model's ``logit_scale`` is the logarithm of about 100.
+    """
     return 100 - torch.as_tensor(logit_scale).exp() * cosines(image_features, text_features)
 
 
 def pickscore_loss(image_features: Tensor, text_features: Tensor, logit_scale: Any) -> Tensor:
-    """PickScore: ``30 - exp(logit_scale) cos``."""
+    """The loss of PickScore in each sample, ``30 - exp(logit_scale) cos``; shape (n,), weight 0.05 in the paper."""
     return 30 - torch.as_tensor(logit_scale).exp() * cosines(image_features, text_features)
 
 
 def image_reward_loss(score: Tensor, mean: float = IMAGE_REWARD_MEAN, std: float = IMAGE_REWARD_STD) -> Tensor:
-    """ImageReward: 2 less the standardized score of its last layer, shape (n,)."""
+    """The loss of ImageReward in each sample, 2 less the standardized score of its last layer; shape (n,), weight 1."""
     return 2 - (checks.tensor("score", score, ndim=1) - mean) / std
 
 
 def aesthetic_loss(score: Tensor) -> Tensor:
-    """The aesthetic predictor: 10 less its score, shape (n,)."""
+    """The loss of the aesthetic predictor in each sample, 10 less its score; shape (n,), weight 0: off in the paper."""
     return 10 - checks.tensor("score", score, ndim=1)
 
 
