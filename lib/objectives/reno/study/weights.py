@@ -21,7 +21,7 @@ from lib import checks, papers
 from lib.objectives.reno.study.networks import Decoder, DigitGenerator, Flow, Judge, Student, TeacherGenerator
 from lib.objectives.reno.study.training import REWARDS
 
-WEIGHTS_SHA256 = "3f7d64025dc5fb5aed55ace97d3e9dbd5909a90df3ddca266755b529cb63da9a"
+WEIGHTS_SHA256 = "437e2813372b4f36c0c9c343a3aa1c4d8e8aa47a2d9f1b0c03784473c585eae9"
 NAME = "reno.weights.npz"
 
 
