@@ -242,6 +242,15 @@ def test_pull_by_finite_differences(system):
     assert condition[0] == pytest.approx(np.linalg.cond(torch.stack(ends, 1).numpy()), rel=1e-4)
 
 
+def test_pull_without_steps_is_that_of_the_student(system, many):
+    noise = study.first_noise(2).requires_grad_()
+    by_hand = torch.autograd.grad(
+        reno.RewardEnsemble(system.rewards)(system.generator(noise, many[:2]), many[:2])[1].sum(), noise
+    )
+    size, _ = study.pull(system, 0, many[:2], study.first_noise(2))
+    assert size == pytest.approx(by_hand[0].norm(dim=1).numpy())
+
+
 def test_agreement_and_spectrum_by_hand():
     same = torch.ones(5, 3)
     assert study.agreement(same).tolist() == pytest.approx([1.0] * 5)

@@ -264,7 +264,7 @@ def spectrum(noise: torch.Tensor) -> np.ndarray:
 
 
 def pull(system: DigitSystem, steps: int, prompts: Sequence[str], noise: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What reaches the noise through several steps of the teacher: gradient norms and condition numbers, shapes (n,).
+    """What reaches the noise through steps of the teacher, or through the student: gradient norms and condition numbers, shapes (n,).
 
     Gradients are those of the sum of rewards; condition numbers those of the Jacobian of the last latent numbers.
 
@@ -272,6 +272,7 @@ def pull(system: DigitSystem, steps: int, prompts: Sequence[str], noise: torch.T
     ----------
     system : DigitSystem
     steps : int
+        Of the teacher; 0 is the one step of the student.
     prompts : sequence of str
     noise : Tensor, shape (n, 32)
 
@@ -283,7 +284,8 @@ def pull(system: DigitSystem, steps: int, prompts: Sequence[str], noise: torch.T
     """
     start = checks.tensor("noise", noise, ndim=2).detach().clone().double().requires_grad_()
     text = hazy(code(prompts))
-    latent = system.flow.solve(start, text, checks.integer("steps", steps, low=1, high=1000))
+    count = checks.integer("steps", steps, low=0, high=1000)
+    latent = system.flow.solve(start, text, count) if count else system.generator.student(start, text)
     total = RewardEnsemble(system.rewards)(system.generator.decoder(latent), prompts)[1]
     slopes = torch.autograd.grad(total.sum(), start, retain_graph=True)[0]
     rows = [torch.autograd.grad(latent[:, k].sum(), start, retain_graph=True)[0] for k in range(LATENT)]
