@@ -264,7 +264,7 @@ def spectrum(noise: torch.Tensor) -> np.ndarray:
 
 
 def pull(system: DigitSystem, steps: int, prompts: Sequence[str], noise: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What reaches the noise through steps of the teacher, or through the student: gradient norms and condition numbers, shapes (n,).
+    """What reaches the noise through the teacher's steps or the student: norms of gradients and condition numbers, (n,).
 
     Gradients are those of the sum of rewards; condition numbers those of the Jacobian of the last latent numbers.
 
