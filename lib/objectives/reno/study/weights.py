@@ -1,0 +1,113 @@
+"""The file of the trained system, and the loader that verifies it; `make_weights` beside it makes it.
+
+It holds the parameters of every part in half precision, the last losses and where they came from (command, commit, versions,
+CPU, seconds); it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lib import checks, papers
+from lib.objectives.reno.study.networks import Decoder, DigitGenerator, Flow, Judge, Student, TeacherGenerator
+from lib.objectives.reno.study.training import REWARDS
+
+WEIGHTS_SHA256 = "437e2813372b4f36c0c9c343a3aa1c4d8e8aa47a2d9f1b0c03784473c585eae9"
+NAME = "reno.weights.npz"
+
+
+@dataclass(frozen=True)
+class DigitSystem:
+    """A trained system in double precision, nothing of which is to be changed.
+
+    Attributes
+    ----------
+    generator : DigitGenerator
+        Noise and prompts to images, in one step.
+    rewards : dict
+        Name -> (module, weight), as `RewardEnsemble` takes them.
+    judge : Judge
+    origin, losses : dict
+    """
+
+    generator: DigitGenerator
+    flow: Flow
+    rewards: dict[str, tuple[nn.Module, float]]
+    judge: Judge
+    origin: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def teacher(self, steps: int = 16) -> TeacherGenerator:
+        """The teacher with some steps."""
+        return TeacherGenerator(self.flow, self.generator.decoder, checks.integer("steps", steps, low=1)).eval()
+
+
+def empty_parts() -> dict[str, nn.Module]:
+    """Untrained parts by name, in the shapes of the file."""
+    parts: dict[str, nn.Module] = {"decoder": Decoder(), "teacher": Flow(), "student": Student(), "judge": Judge()}
+    return parts | {name: kind(width) for name, (kind, width, _) in REWARDS.items()}
+
+
+def assemble(parts: dict[str, nn.Module], **facts: Any) -> DigitSystem:
+    """A system of parts, in double precision and frozen."""
+    for part in parts.values():
+        part.double().eval().requires_grad_(False)
+    generator = DigitGenerator(parts["student"], parts["decoder"]).eval()  # type: ignore[arg-type]
+    rewards = {name: (parts[name], weight) for name, (_, _, weight) in REWARDS.items()}
+    return DigitSystem(generator, parts["teacher"], rewards, parts["judge"], **facts)  # type: ignore[arg-type]
+
+
+def pack(parts: dict[str, nn.Module], losses: dict[str, float], origin: dict[str, Any]) -> bytes:
+    """The file: half-precision parameters of each part, its losses and where they came from."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        for key, value in part.state_dict().items():
+            arrays[f"{name}/{key}"] = value.detach().numpy().astype(np.float16)
+    told = {"origin": np.array(json.dumps(origin)), "losses": np.array(json.dumps(losses))}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **told, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def load_system(path: Path | None = None) -> DigitSystem:
+    """The system that the book ships, in float64, and where it came from.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Default ``results/reno.weights.npz``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says how to make it.
+    ValueError
+        If its SHA-256 is not the recorded one. Nothing is parsed then.
+
+    Examples
+    --------
+    >>> from lib.objectives.reno import study
+    >>> study.load_system().generator.noise_shape
+    (32,)
+    """
+    return _unpacked(papers.weights("reno", WEIGHTS_SHA256, path))
+
+
+@cache
+def _unpacked(stored: bytes) -> DigitSystem:
+    with torch.random.fork_rng(devices=[]):
+        parts = empty_parts()
+    with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+        for name, part in parts.items():
+            part.double()
+            part.load_state_dict({key: torch.as_tensor(arrays[f"{name}/{key}"].astype(float)) for key in part.state_dict()})
+        return assemble(parts, origin=json.loads(str(arrays["origin"])), losses=json.loads(str(arrays["losses"])))
