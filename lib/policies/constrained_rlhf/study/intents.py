@@ -89,7 +89,9 @@ def fit_intents(text: Corpus, ridge: float = 1e-3, split: str = "train") -> Inte
         logs = log_softmax(x @ w[:-1] + w[-1], axis=1)
         error = weight[:, None] * (np.exp(logs) - target)
         slope = np.vstack([x.T @ error + ridge * w[:-1], error.sum(0)])
-        return float(-(weight * logs[np.arange(len(labels)), labels]).sum() + ridge / 2 * np.square(w[:-1]).sum()), slope.ravel()
+        return float(
+            -(weight * logs[np.arange(len(labels)), labels]).sum() + ridge / 2 * np.square(w[:-1]).sum()
+        ), slope.ravel()
 
     best = minimize(loss, np.zeros((size + 1) * classes), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     fitted = best.x.reshape(size + 1, classes)

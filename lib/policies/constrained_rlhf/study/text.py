@@ -25,7 +25,9 @@ INTENTS = ("statement", "question", "command", "promise")
 
 _CLAUSE = re.compile(r"[^.:;?!]+[.:;?!]?")
 _TOKEN = re.compile(r"[a-z']+|[.:;?!]")
-_COMMAND = re.compile(r"\b(thou shalt|ye shall|shalt thou)\b|^(and |but |now |therefore )?(let|hear|go|come|take|be|give|behold) ")
+_COMMAND = re.compile(
+    r"\b(thou shalt|ye shall|shalt thou)\b|^(and |but |now |therefore )?(let|hear|go|come|take|be|give|behold) "
+)
 _PROMISE = re.compile(r"\b(i|we) (will|shall)\b|\b(will|shall) (i|we)\b")
 
 
