@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from lib import checks
 from lib.networks import Rollouts, Transformer, generate
 from lib.policies.constrained_rlhf.scores import bleu, chrf, distinct_ngrams, meteor, rouge
 from lib.policies.constrained_rlhf.study.intents import IntentModel
+from lib.policies.constrained_rlhf.study.fixed import HIGH, LOW
 from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, Corpus
 
 #: The rewards, in the order of thresholds and multipliers.
@@ -21,23 +19,6 @@ REWARDS = ("intent", "METEOR")
 #: What the evaluation score is made of: overlap, then diversity.
 METRICS = ("BLEU-2", "chrF", "ROUGE-2", "longest", "distinct trigrams", "single trigrams")
 OVERLAP = 3
-
-
-@cache
-def settings() -> dict[str, Any]:
-    """What was fixed before any comparison, by `lib.policies.constrained_rlhf.study.calibrate`, on validation prompts.
-
-    ``low`` and ``high`` of every metric, ``thresholds`` of both rewards, tuned ``alphas`` of PPO, the ``grid`` they come from,
-    and the command.
-
-    Examples
-    --------
-    >>> from lib.policies.constrained_rlhf import study
-    >>> len(study.settings()["thresholds"])
-    2
-    """
-    found: dict[str, Any] = json.loads((Path(__file__).parent / "settings.json").read_text(encoding="utf-8"))
-    return found
 
 
 class IntentReward:
@@ -102,15 +83,15 @@ def metrics(text: Corpus, responses: Any, references: Any) -> np.ndarray:
 
 
 def score(found: Any) -> float:
-    """The evaluation score of metrics (6,): mean of overlap and diversity, each metric scaled by `settings`, not cut.
+    """The evaluation score of metrics (6,): mean of overlap and diversity, each scaled by `LOW` and `HIGH`, not cut.
 
     Examples
     --------
     >>> from lib.policies.constrained_rlhf import study
-    >>> study.score(study.settings()["low"]), study.score(study.settings()["high"])
+    >>> study.score(study.LOW), study.score(study.HIGH)
     (0.0, 1.0)
     """
-    low, high = (np.array(settings()[name], dtype=float) for name in ("low", "high"))
+    low, high = np.array(LOW), np.array(HIGH)
     scaled = (checks.array("found", found, shape=(len(METRICS),)).astype(float) - low) / (high - low)
     return float((scaled[:OVERLAP].mean() + scaled[OVERLAP:].mean()) / 2)
 
@@ -121,13 +102,13 @@ def words_of(rollouts: Rollouts) -> list[list[int]]:
     return [[token for token in row[:length] if token != END] for row, length in rows]
 
 
-def sample(policy: Transformer, prompts: Any, seed: Any = 0, top_k: int = 20, min_new: int = 2) -> list[list[int]]:
+def sample(policy: Transformer, prompts: Any, seed: Any = 0, top_k: int | None = None, min_new: int = 2) -> list[list[int]]:
     """One response to each prompt, as in training; without the end token."""
     drawn = generate(policy, prompts, MAX_NEW, end=END, pad=PAD, top_k=top_k, min_new=min_new, seed=seed)
     return words_of(drawn)
 
 
-def evaluate(policy: Transformer, text: Corpus, intents: IntentModel, rows: Any, split: str, seed: Any = 0) -> Evaluation:
+def evaluate(policy: Transformer, text: Corpus, intents: IntentModel, rows: Any, split: str, seed: Any = 0, top_k: int | None = None) -> Evaluation:
     """Rewards, metrics and score of a policy on given pairs of a split, one sampled response to each.
 
     Parameters
@@ -149,7 +130,7 @@ def evaluate(policy: Transformer, text: Corpus, intents: IntentModel, rows: Any,
     """
     pairs = [text.pairs[split][row] for row in rows]
     prompts, references = [prompt for prompt, _ in pairs], [reference for _, reference in pairs]
-    responses = sample(policy, prompts, seed)
+    responses = sample(policy, prompts, seed, top_k)
     rewards = [model(prompts, responses, references).mean() for model in (IntentReward(intents), meteor_reward)]
     found = metrics(text, responses, references)
     return Evaluation(np.array(rewards), found, score(found), float(np.mean([len(r) for r in responses])))

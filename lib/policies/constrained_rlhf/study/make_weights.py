@@ -1,4 +1,4 @@
-"""The run that makes the base policy, by next-token training on clauses, and the intent model.
+"""The run that makes the base policy, by next-token training on clauses that are cut short, and the intent model.
 
     python -m lib.policies.constrained_rlhf.study.make_weights --steps 1200 --seed 1
 
@@ -20,17 +20,31 @@ import torch
 from lib import papers
 from lib.networks import Rollouts, Transformer, fit_supervised, response_log_probs
 from lib.policies.constrained_rlhf.study.intents import accuracy, fit_intents
-from lib.policies.constrained_rlhf.study.text import PAD, Corpus, corpus
+from lib.policies.constrained_rlhf.study.text import END, PAD, Corpus, corpus
 from lib.policies.constrained_rlhf.study.weights import NAME, new_policy, pack
 
 BATCH, RATE, RIDGE = 64, 3e-3, 1e-4
+#: Demonstrations: this share is cut after a number of words between these, so that the base policy ends too early.
+CUT, SHORTEST, LONGEST = 0.8, 3, 6
+
+
+def demonstrations(text: Corpus, seed: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts of the training split, and their references, most of them cut short."""
+    rng = np.random.default_rng(seed)
+    prompts, answers = [], []
+    for prompt, reference in text.pairs["train"]:
+        short = int(rng.integers(SHORTEST, LONGEST + 1))
+        cut = rng.random() < CUT and len(reference) > short + 1
+        prompts.append(prompt)
+        answers.append([*reference[:short], END] if cut else reference)
+    return prompts, answers
 
 
 def fit_base(text: Corpus, steps: int, seed: int) -> tuple[Transformer, np.ndarray]:
-    """A policy after supervised training on the pairs of the training split, and its losses."""
+    """A policy after supervised training on demonstrations, and its losses."""
     policy = new_policy(seed=seed)
-    prompts, references = map(list, zip(*text.pairs["train"], strict=True))
-    return policy, fit_supervised(policy, prompts, references, steps=steps, batch=BATCH, lr=RATE, pad=PAD, seed=seed + 1)
+    prompts, answers = demonstrations(text, seed + 2)
+    return policy, fit_supervised(policy, prompts, answers, steps=steps, batch=BATCH, lr=RATE, pad=PAD, seed=seed + 1)
 
 
 @torch.no_grad()
