@@ -31,12 +31,12 @@ class Plan:
     n_eval: int = 200
     eval_every: int = 5
     dtype: str = "float64"
-    top_k: int | None = None
+    top_k: int | None = 20
 
     def config(self) -> PPOConfig:
-        """Settings of the training: two updates a pass."""
+        """Settings of the training: four updates a pass."""
         return PPOConfig(
-            episodes=self.episodes, minibatch=self.episodes // 2, epochs=self.epochs, lr=self.lr, beta=self.beta,
+            episodes=self.episodes, minibatch=max(1, self.episodes // 4), epochs=self.epochs, lr=self.lr, beta=self.beta,
             max_new=MAX_NEW, multiplier_lr=self.multiplier_lr, top_k=self.top_k,
         )  # fmt: skip
 

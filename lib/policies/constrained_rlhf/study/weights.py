@@ -21,7 +21,7 @@ from lib.networks import Transformer
 from lib.policies.constrained_rlhf.study.intents import IntentModel
 from lib.policies.constrained_rlhf.study.text import MAX_NEW, PROMPT, VOCABULARY
 
-WEIGHTS_SHA256 = "3c4c118fda8d2e5d5a28705c7399fb2e2be9d408bbbaa808e113cf303db1ead6"
+WEIGHTS_SHA256 = "34a189bf446552fcb9469e8791743128cb014e4129f61cfa46d5877816a13aa2"
 NAME = "constrained_rlhf.weights.npz"
 #: Width of the policy.
 WIDTH = 64
