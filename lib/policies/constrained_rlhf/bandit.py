@@ -149,6 +149,8 @@ class TiltedBandit:
             step = np.zeros_like(mu)
             step[active] = -np.linalg.lstsq(curvature, gap, rcond=1e-13)[0]
             # Far from the solution the step is long where the policy is nearly certain: no log-odds moves by more than 5.
+            if not np.isfinite(step).all():
+                break
             reach = np.ptp(step @ self.rewards) / self.beta
             step *= min(1.0, 5.0 / max(reach, 1e-300))
             slope, now, size = float(gap @ step[active]), self._dual(mu, theta), 1.0

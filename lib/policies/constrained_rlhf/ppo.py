@@ -16,6 +16,7 @@ from lib.policies.constrained_rlhf.language_models import LanguageModel
 from lib.policies.constrained_rlhf.multipliers import KLController, LagrangeMultipliers
 from lib.policies.constrained_rlhf.settings import Batch, History, PPOConfig, normalized, with_value_heads
 
+_NO_BATCH: Any = None
 #: Variants, and the kind of their constraints.
 VARIANTS: dict[str, str | None] = {"ppo": None, "ppo_sat": None, "mu": "inequality", "all": "upper", "xi": "equality"}
 Tokens = list[int]
@@ -104,8 +105,8 @@ class ConstrainedPPO:
             raise ValueError(f"alphas are the fixed weights of 'ppo', not of {variant!r}")
         self.alphas = np.ones(n) if alphas is None else self._given("alphas", alphas, n, True)
         self._rng, start = checks.generator("seed", seed).spawn(2)
-        self.policy = with_value_heads(policy, n + 1)
-        self.reference = copy.deepcopy(policy).requires_grad_(False)
+        self.policy: Any = with_value_heads(policy, n + 1)
+        self.reference: Any = copy.deepcopy(policy).requires_grad_(False)
         kind, own = VARIANTS[variant], self.config
         self.multipliers = None if kind is None else LagrangeMultipliers(
             self.thresholds, kind, own.multiplier_lr, own.multiplier_momentum, own.multiplier_squash,
@@ -114,7 +115,7 @@ class ConstrainedPPO:
         self.controller = KLController(own.beta, own.kl_target)
         self.parameters = [p for p in self.policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=own.lr)
-        self.history, self.batch = History(), None
+        self.history, self.batch = History(), _NO_BATCH
 
     @staticmethod
     def _given(name: str, value: Any, n: int, needed: bool) -> np.ndarray:

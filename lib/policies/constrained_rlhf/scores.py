@@ -38,7 +38,8 @@ def meteor(response: Text, reference: Text, alpha: float = 0.9, beta: float = 3.
     """
     alpha, gamma = checks.probability("alpha", alpha), checks.probability("gamma", gamma)
     beta = checks.number("beta", beta, low=0)
-    _text("response", response), _text("reference", reference)
+    _text("response", response)
+    _text("reference", reference)
     runs = _tiles(list(response), list(reference))
     matches = sum(length for _, _, length in runs)
     if not matches:
@@ -51,7 +52,8 @@ def meteor(response: Text, reference: Text, alpha: float = 0.9, beta: float = 3.
 
 def _tiles(a: list[Hashable], b: list[Hashable]) -> list[tuple[int, int, int]]:
     """Common runs (start in a, start in b, length), no word twice, the longest and first taken first; sorted by start in a."""
-    free_a, free_b, found = [True] * len(a), [True] * len(b), []
+    free_a, free_b = [True] * len(a), [True] * len(b)
+    found: list[tuple[int, int, int]] = []
     places: dict[Hashable, list[int]] = {}
     for j, word in enumerate(b):
         places.setdefault(word, []).append(j)

@@ -16,7 +16,7 @@ from lib.policies.constrained_rlhf.language_models import LanguageModel
 
 #: Added to a deviation before it divides, as in the official code.
 _EPS = 1e-8
-Policy = TypeVar("Policy", Transformer, LanguageModel)
+Policy = TypeVar("Policy", bound=Transformer | LanguageModel)
 
 
 @dataclass(frozen=True)
