@@ -22,7 +22,7 @@ from lib.policies.constrained_rlhf.study.evaluation import (
 )
 from lib.policies.constrained_rlhf.study.fixed import ALPHAS, GRID, HIGH, LOW, THRESHOLDS
 from lib.policies.constrained_rlhf.study.intents import IntentModel, accuracy, bags, fit_intents
-from lib.policies.constrained_rlhf.study.protocols import RUNS, Plan, Run, Search, Setting, follow, run, search
+from lib.policies.constrained_rlhf.study.protocols import RUNS, Plan, Run, Search, Setting, follow, run, search, search_cost
 from lib.policies.constrained_rlhf.study.text import INTENTS, MAX_NEW, SPLITS, Corpus, clauses, corpus, intent
 from lib.policies.constrained_rlhf.study.weights import Base, load, new_policy
 
@@ -69,5 +69,6 @@ __all__ = [
     "sample",
     "score",
     "search",
+    "search_cost",
     "single_point",
 ]

@@ -22,7 +22,7 @@ from lib.policies.constrained_rlhf.thresholds import find_proxy_point
 
 #: Of the first seed; experiments have small ones.
 FIRST = 1000
-PLAN = Plan(iterations=30, episodes=64, n_eval=200, eval_every=3, dtype="float32")
+PLAN = Plan(iterations=30, episodes=64, n_eval=200, eval_every=5, dtype="float32")
 
 
 def runs(seeds: int) -> dict[tuple[float, float], list[Run]]:

@@ -16,6 +16,8 @@ from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, Corpus
 
 #: The rewards, in the order of thresholds and multipliers.
 REWARDS = ("intent", "METEOR")
+#: METEOR as a reward is multiplied by this, so that both rewards have about the sizes that they have in the paper.
+SCALE = 4.0
 #: What the evaluation score is made of: overlap, then diversity.
 METRICS = ("BLEU-2", "chrF", "ROUGE-2", "longest", "distinct trigrams", "single trigrams")
 OVERLAP = 3
@@ -39,7 +41,7 @@ class IntentReward:
 
 
 def meteor_reward(prompts: Any, responses: Any, references: Any) -> np.ndarray:
-    """METEOR of every response, (B,), of lists of token lists; end tokens do not count.
+    """METEOR of every response, times `SCALE`, (B,), of lists of token lists; end tokens do not count.
 
     Examples
     --------
@@ -47,7 +49,7 @@ def meteor_reward(prompts: Any, responses: Any, references: Any) -> np.ndarray:
     >>> study.meteor_reward([[3]], [[5, 6]], [[7, 8, 1]]).tolist()
     [0.0]
     """
-    return np.array([meteor(a, [t for t in b if t != END]) for a, b in zip(responses, references, strict=True)])
+    return SCALE * np.array([meteor(a, [t for t in b if t != END]) for a, b in zip(responses, references, strict=True)])
 
 
 @dataclass(frozen=True)

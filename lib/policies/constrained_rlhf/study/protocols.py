@@ -26,8 +26,8 @@ class Plan:
     episodes: int = 64
     epochs: int = 2
     lr: float = 1.5e-3
-    beta: float = 0.02
-    multiplier_lr: float = 0.5
+    beta: float = 0.002
+    multiplier_lr: float = 0.3
     n_eval: int = 200
     eval_every: int = 5
     dtype: str = "float64"
@@ -60,13 +60,14 @@ RUNS: dict[str, tuple[str, tuple[float, float] | None, float, dict[str, Any]]] =
 
 @dataclass
 class Run:
-    """What a run leaves: the training's history, evaluations by iteration on validation and test prompts, CPU seconds."""
+    """What a run leaves: the training's history, evaluations on validation and test prompts, CPU seconds, the policy."""
 
     history: History
     tested: list[int] = field(default_factory=list)
     validation: list[Evaluation] = field(default_factory=list)
     test: list[Evaluation] = field(default_factory=list)
     seconds: float = 0.0
+    policy: Any = None
 
     def scores(self, split: str = "test") -> np.ndarray:
         """Evaluation score at each look, shape (M,)."""
@@ -122,7 +123,7 @@ def run(setting: Setting, name: str) -> Run:
 
 def follow(setting: Setting, trainer: ConstrainedPPO) -> Run:
     """Train to the plan's end and look every few iterations, before the first one and after the last one too."""
-    plan, found, begin = setting.plan, Run(trainer.history), time.process_time()
+    plan, found, begin = setting.plan, Run(trainer.history, policy=trainer.policy), time.process_time()
     spent = 0.0
 
     def look(done: int) -> None:
@@ -193,3 +194,22 @@ def search(setting: Setting, spread: float = 0.15, evaluations: int = 8) -> Sear
     after = follow(wider, trainer)
     samples = trainer.history.episodes + looks * plan.n_eval
     return Search(found.path, found.evaluated, found.scores, found.x, after, samples)
+
+
+def search_cost(plan: Plan, weightings: int = 11, seeds: int = 1) -> int:
+    """Responses drawn, to train and to look, by the runs behind thresholds: PPO with each of some weightings.
+
+    Parameters
+    ----------
+    plan : Plan
+    weightings, seeds : int
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> study.search_cost(study.Plan(iterations=10, episodes=8, n_eval=20, eval_every=5), weightings=2)
+    280
+    """
+    weightings, seeds = checks.integer("weightings", weightings, low=1), checks.integer("seeds", seeds, low=1)
+    looks = 1 + -(-plan.iterations // plan.eval_every)
+    return weightings * seeds * (plan.iterations * plan.episodes + looks * plan.n_eval)
