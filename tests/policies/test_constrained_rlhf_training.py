@@ -415,8 +415,12 @@ def test_bad_input_is_refused():
             make()
     with pytest.raises(TypeError, match="policy"):
         cr.ConstrainedPPO("gpt2", [even], [0.5], end=END, pad=PAD)
+    for models in (3, [3], "even"):
+        with pytest.raises(TypeError, match="reward_models"):
+            run(models=models)
     with pytest.raises(TypeError, match="prompts"):
         run().fit("a b c")
+    assert run(models=even, thresholds=[0.5]).reward_models == [even]
 
 
 @pytest.mark.parametrize("answer", [lambda n: [np.nan] * n, lambda n: [0.1] * (n - 1), lambda n: [[0.1]] * n])

@@ -6,7 +6,7 @@ github.com/tedmoskovitz/ConstrainedRL4LMs.
 
 Implemented: proximal policy optimization with a value head for each reward, in the paper's five variants; multipliers with
 their squashing, momentum and clipping; the adaptive coefficient of the divergence; proxy points from recorded runs, and by a
-simplex search within one run; the problem on finitely many responses, exactly; scores of responses; language models of the package
+simplex search within one run; the problem on finitely many responses, exactly; scores of responses; language models of
 transformers as policies (`lib.policies.constrained_rlhf.language_models`). Advantages of several rewards are
 `lib.networks.gae`.
 

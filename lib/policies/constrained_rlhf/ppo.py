@@ -45,7 +45,7 @@ class ConstrainedPPO:
     ----------
     policy : Transformer or LanguageModel
         The base policy; it is copied, and left as it is. Value heads are added where their number does not fit.
-    reward_models : sequence of N functions
+    reward_models : sequence of N functions, or a function
         ``model(prompts, responses, references)`` of lists of token lists, the responses without their end token, returns (B,)
         rewards; references are those given to `fit`, or None.
     thresholds : array_like, shape (N,), optional
@@ -79,20 +79,20 @@ class ConstrainedPPO:
     >>> base = Transformer(vocab_size=10, context=12, width=16, n_heads=2, seed=0)
     >>> lengths = lambda prompts, responses, references: [len(response) / 6 for response in responses]
     >>> config = PPOConfig(episodes=8, minibatch=4, epochs=1, lr=1e-3, max_new=6)
-    >>> run = ConstrainedPPO(base, [lengths], thresholds=[0.5], variant="xi", config=config, end=9, pad=0, seed=0)
+    >>> run = ConstrainedPPO(base, lengths, thresholds=[0.5], variant="xi", config=config, end=9, pad=0, seed=0)
     >>> run.fit([[1, 2], [3]], iterations=2).array("values").shape
     (2, 1)
     """
 
     def __init__(
-        self, policy: Transformer | LanguageModel, reward_models: Sequence[RewardModel], thresholds: Any = None,
+        self, policy: Transformer | LanguageModel, reward_models: Sequence[RewardModel] | RewardModel, thresholds: Any = None,
         variant: str = "xi", config: PPOConfig | None = None, *, alphas: Any = None, end: int, pad: int, seed: Any = 0,
     ) -> None:  # fmt: skip
         if not isinstance(policy, Transformer | LanguageModel):
             raise TypeError(f"policy must be a Transformer or a LanguageModel, got {checks.shown(policy)}")
         self.variant = checks.choice("variant", variant, tuple(VARIANTS))
         self.config = PPOConfig() if config is None else config
-        self.reward_models = [checks.function("reward_models", model) for model in reward_models]
+        self.reward_models = [checks.function("reward_models", model) for model in _several(reward_models)]
         if not self.reward_models:
             raise ValueError("reward_models must hold at least one function, got none")
         n = len(self.reward_models)
@@ -302,6 +302,14 @@ class ConstrainedPPO:
         ):  # fmt: skip
             getattr(history, name).append(value)
         history.episodes += len(batch.scores)
+
+
+def _several(models: Any) -> list[Any]:
+    if callable(models):
+        return [models]
+    if isinstance(models, str | bytes) or not hasattr(models, "__iter__"):
+        raise TypeError(f"reward_models must be functions, got {checks.shown(models)}")
+    return list(models)
 
 
 def _texts(drawn: Rollouts, end: int) -> list[Tokens]:
