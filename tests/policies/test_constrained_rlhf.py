@@ -93,6 +93,15 @@ def test_thresholds_near_the_border_are_reached(reward):
     assert problem.solve(theta=[reward]).values[0] == pytest.approx(reward, abs=1e-10)
 
 
+@pytest.mark.parametrize("beta", [0.02, 0.2, 2.0])
+def test_newtons_method_needs_few_steps(beta, monkeypatch):
+    problem = bandit(5, beta=beta)
+    theta, asked, covariance = problem.values([0.2 * beta, 0.1 * beta]), [], problem._covariance
+    monkeypatch.setattr(problem, "_covariance", lambda pi: asked.append(pi) or covariance(pi))
+    np.testing.assert_allclose(problem.solve(theta=theta).mu, [0.2 * beta, 0.1 * beta], rtol=1e-8)
+    assert len(asked) <= 6
+
+
 def test_thresholds_that_no_policy_has_are_refused():
     problem = cr.TiltedBandit([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])
     for theta in ([0.5, 0.9], [1.5, -0.5]):
@@ -196,6 +205,9 @@ def test_the_gradient_of_all_multipliers_together_is_clipped():
     multipliers = cr.LagrangeMultipliers([0.0, 0.0], "equality", lr=1.0, momentum=0.0, squash=False, max_grad=0.5)
     multipliers.update([3.0, 4.0])
     np.testing.assert_allclose(multipliers.mu.detach(), 0.5 - 0.5 * np.array([0.6, 0.8]))
+    tight = cr.LagrangeMultipliers([0.0, 0.0], "equality", lr=1.0, momentum=0.0, squash=False, max_grad=0.01)
+    tight.update([0.03, 0.04])  # of norm 0.05
+    np.testing.assert_allclose(tight.mu.detach(), 0.5 - 0.01 * np.array([0.6, 0.8]))
     multipliers.update([0.3, 0.4])  # of norm 0.5: not clipped
     np.testing.assert_allclose(multipliers.mu.detach(), [0.5 - 0.3 - 0.3, 0.5 - 0.4 - 0.4], atol=1e-12)
 
@@ -247,16 +259,21 @@ def rosenbrock(t):
     return -float((1 - t[0]) ** 2 + 100 * (t[1] - t[0] ** 2) ** 2)
 
 
+def steps(t):
+    """A bowl, rounded: with ties."""
+    return float(np.round(8 * bowl(t)) / 8)
+
+
 START = np.array([[0.0, 0.0], [0.4, 0.0], [0.0, 0.4]])
 
 
-@pytest.mark.parametrize("score", [bowl, rosenbrock])
-@pytest.mark.parametrize("start", [START, START * [-1, 3], START + 1.2])
+@pytest.mark.parametrize("score", [bowl, rosenbrock, steps])
+@pytest.mark.parametrize("start", [START, START * [-1, 3], START + 1.2, 3 * START - 2])
 def test_the_simplex_search_is_scipys(score, start):
     ours = cr.nelder_mead_thresholds(score, start, tol=0.0, cache_tol=0.0, max_iter=60, max_evals=10_000)
     theirs = minimize(
         lambda t: -score(t), start[0], method="Nelder-Mead",
-        options={"initial_simplex": start, "maxiter": 61, "xatol": 0.0, "fatol": 0.0, "return_all": True},
+        options={"initial_simplex": start, "maxiter": ours.nit + 1, "xatol": 0.0, "fatol": 0.0, "return_all": True},
     )  # fmt: skip
     assert -ours.fun == pytest.approx(theirs.fun, rel=1e-9, abs=1e-15)
     np.testing.assert_allclose(ours.x, theirs.x, atol=1e-9)
