@@ -227,6 +227,14 @@ class ConstrainedPPO:
         _check_pairs(prompts, None)
         return _texts(self._draw([list(prompt) for prompt in prompts], checks.generator("seed", seed)), self.end)
 
+    def set_thresholds(self, thresholds: Any) -> None:
+        """Replace the thresholds, shape (N,), of a run that goes on."""
+        if self.variant == "ppo":
+            raise ValueError("thresholds have no part in the variant 'ppo'")
+        self.thresholds = self._given("thresholds", thresholds, len(self.reward_models), True)
+        if self.multipliers is not None:
+            self.multipliers.set_thresholds(self.thresholds)
+
     def approach(
         self, thresholds: Any, prompts: Sequence[Sequence[int]], references: Sequence[Sequence[int]] | None = None,
         iterations: int = 10, within: float = 0.05,
@@ -244,12 +252,8 @@ class ConstrainedPPO:
         within : float
             How near, as a share of the threshold; 0.05 in the paper.
         """
-        if self.variant == "ppo":
-            raise ValueError("thresholds have no part in the variant 'ppo'")
         iterations, within = checks.integer("iterations", iterations, low=1), checks.number("within", within, low=0)
-        self.thresholds = self._given("thresholds", thresholds, len(self.reward_models), True)
-        if self.multipliers is not None:
-            self.multipliers.set_thresholds(self.thresholds)
+        self.set_thresholds(thresholds)
         for _ in range(iterations):
             values = self.step(prompts, references)
             if (np.abs(values - self.thresholds) <= within * np.abs(self.thresholds)).all():

@@ -32,8 +32,9 @@ class PPOConfig:
     beta, kl_target : coefficient of the divergence; a divergence per token that it is adapted to, or None
     normalize : "column": each reward's advantages are brought to mean 0 and deviation 1, then mixed; "sum": mixed, then
         brought there; "auto": "sum" for "ppo" and "ppo_sat", "column" for the others
-    kl_std_floor : least deviation that the divergence's column is divided by (ours: it does not blow up noise while the policy
-        is the base policy); None for the official code's division by the deviation itself
+    kl_std_floor : least deviation that the divergence's column is divided by, in units of the reward (ours: it does not blow up
+        noise while the policy is the base policy, and beta counts where the floor does); None for the official code's division
+        by the deviation itself, in which beta cancels
     max_new, min_new, top_k, temperature : of the samples
     multiplier_lr, multiplier_momentum, multiplier_squash, multiplier_max_grad : see `LagrangeMultipliers`
     """
