@@ -1,69 +1,70 @@
 """The runs that fix, before any comparison, what `lib.policies.constrained_rlhf.study.fixed` holds.
 
-    python -m lib.policies.constrained_rlhf.study.calibrate --seeds 2
+    python -m lib.policies.constrained_rlhf.study.calibrate
 
-PPO with every pair of weights of a grid, and with either reward alone, on seeds that no experiment uses, looked at on validation
-prompts only. It prints the scale of the evaluation score (least and largest metrics over all looks), the weights whose runs end
-with the best score, the proxy points of either reward alone, and the joint one: the thresholds.
+On a seed that no experiment uses, looked at on validation prompts only. First PPO with every pair of weights of a grid, and with
+either reward alone: they give the scale of the evaluation score (least and largest metrics over all looks), PPO's weights (best
+score at the end), the proxy points of either reward alone, and the joint one, which are the thresholds. Then xi-PPO and mu-PPO with
+these thresholds and several rates of the multipliers.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 import numpy as np
 import torch
 
 from lib.policies.constrained_rlhf.study.evaluation import OVERLAP
-from lib.policies.constrained_rlhf.study.fixed import GRID
+from lib.policies.constrained_rlhf.study.fixed import GRID, RATES
 from lib.policies.constrained_rlhf.study.protocols import Plan, Run, Setting, follow
 from lib.policies.constrained_rlhf.thresholds import find_proxy_point
 
-#: Of the first seed; experiments have small ones.
-FIRST = 1000
+#: Experiments have small seeds.
+SEED = 1000
 PLAN = Plan(iterations=30, episodes=64, n_eval=200, eval_every=5, dtype="float32")
+_LINE = "{!s:14s} score by look {}, rewards at the end {}"
 
 
-def runs(seeds: int) -> dict[tuple[float, float], list[Run]]:
-    """Weights of intent and METEOR -> runs, one for each seed."""
-    pairs = [(a, b) for a in GRID[0] for b in GRID[1]] + [(1.0, 0.0), (0.0, 1.0)]
-    found: dict[tuple[float, float], list[Run]] = {pair: [] for pair in pairs}
-    for seed in range(FIRST, FIRST + seeds):
-        setting = Setting(PLAN, seed)
-        for pair in pairs:
-            found[pair].append(follow(setting, setting.trainer("ppo", pair)))
-    return found
+def _metrics(runs: Any) -> np.ndarray:
+    return np.array([[look.metrics for look in run.validation] for run in runs])
+
+
+def _scores(runs: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    scaled = (_metrics(runs) - low) / (high - low)
+    return np.asarray((scaled[..., :OVERLAP].mean(-1) + scaled[..., OVERLAP:].mean(-1)) / 2)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     module = "lib.policies.constrained_rlhf.study.calibrate"
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=2)
-    options = parser.parse_args(argv)
-    if options.seeds < 1:
-        parser.error(f"seeds must be at least 1, got {options.seeds}")
+    argparse.ArgumentParser(prog=f"python -m {module}", description=(__doc__ or "").splitlines()[0]).parse_args(argv)
     torch.set_num_threads(1)
-    found = runs(options.seeds)
-    looks = np.array([[look.metrics for look in run.validation] for group in found.values() for run in group])
+    setting, only = Setting(PLAN, SEED), ("validation",)
+    pairs = [(a, b) for a in GRID[0] for b in GRID[1]] + [(1.0, 0.0), (0.0, 1.0)]
+    runs = {pair: follow(setting, setting.trainer("ppo", pair), only) for pair in pairs}
+    looks = _metrics(runs.values())
     low, high = looks.min((0, 1)), looks.max((0, 1))
     print("LOW =", low.round(4).tolist())
     print("HIGH =", high.round(4).tolist())
-    scores, rewards = {}, {}
-    for pair, group in found.items():
-        scaled = (np.array([[look.metrics for look in run.validation] for run in group]) - low) / (high - low)
-        scores[pair] = (scaled[..., :OVERLAP].mean(-1) + scaled[..., OVERLAP:].mean(-1)) / 2
-        rewards[pair] = np.array([run.rewards("validation") for run in group])
-        print(pair, "score by look", scores[pair].mean(0).round(3).tolist(), "rewards at the end", rewards[pair][:, -1].mean(0).round(3))
-    tuned = [pair for pair in found if 0.0 not in pair]
-    print("ALPHAS =", max(tuned, key=lambda pair: scores[pair][:, -2:].mean()))
+    scores = dict(zip(runs, _scores(runs.values(), low, high), strict=True))
+    rewards = {pair: run.rewards("validation") for pair, run in runs.items()}
+    for pair in runs:
+        print(_LINE.format(pair, scores[pair].round(3).tolist(), rewards[pair][-1].round(3)))
+    print("ALPHAS =", max((p for p in runs if 0.0 not in p), key=lambda pair: scores[pair][-2:].mean()))
     for column, pair in enumerate([(1.0, 0.0), (0.0, 1.0)]):
-        point = find_proxy_point(rewards[pair][..., column].ravel(), scores[pair].ravel(), degree=4)
-        print("single proxy point:", pair, point.theta.round(4).tolist(), "inside:", point.inside)
-    pooled = np.concatenate([r.reshape(-1, 2) for r in rewards.values()])
-    joint = find_proxy_point(pooled, np.concatenate([s.ravel() for s in scores.values()]), degree=6)
-    print("THRESHOLDS =", joint.theta.round(4).tolist(), "inside:", joint.inside)
+        point = find_proxy_point(rewards[pair][:, column], scores[pair], degree=3)
+        print("single proxy point:", pair, point.theta.round(3).tolist(), "inside:", point.inside)
+    joint = find_proxy_point(np.concatenate(list(rewards.values())), np.concatenate(list(scores.values())), degree=6)
+    print("THRESHOLDS =", joint.theta.round(3).tolist(), "inside:", joint.inside, flush=True)
+    for variant in ("xi", "mu"):
+        for rate in RATES:
+            trainer = setting.trainer(variant, theta=joint.theta, multiplier_lr=rate)
+            run: Run = follow(setting, trainer, only)
+            found = _scores([run], low, high)[0].round(3).tolist()
+            print(_LINE.format((variant, rate), found, run.rewards("validation")[-1].round(3)), flush=True)
     return 0
 
 

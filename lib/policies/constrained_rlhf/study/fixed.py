@@ -9,3 +9,5 @@ HIGH = (0.06, 0.4, 0.04, 13.0, 8.0, 7.0)
 ALPHAS = (0.3, 3.0)
 GRID = ((0.03, 0.1, 0.3), (0.3, 1.0, 3.0))
 THRESHOLDS = (0.72, 0.3)
+#: Rates of the multipliers that were tried.
+RATES = (0.1, 0.3, 1.0)

@@ -98,10 +98,10 @@ class Setting:
         """An evaluation on the fixed prompts of a split, with the same random numbers every time."""
         return evaluate(policy, self.text, self.base.intents, self.rows[split], split, self.seed, self.plan.top_k)
 
-    def trainer(self, variant: str, alphas: Any = None, factor: float = 1.0, **own: Any) -> ConstrainedPPO:
-        """A run that has not begun."""
+    def trainer(self, variant: str, alphas: Any = None, factor: float = 1.0, theta: Any = None, **own: Any) -> ConstrainedPPO:
+        """A run that has not begun; thresholds are `THRESHOLDS` by default."""
         models = [IntentReward(self.base.intents), meteor_reward]
-        wanted = None if variant == "ppo" else factor * np.array(THRESHOLDS)
+        wanted = None if variant == "ppo" else factor * np.array(THRESHOLDS if theta is None else theta)
         config = replace(self.plan.config(), **own)
         settings: dict[str, Any] = {"variant": variant, "config": config, "end": END, "pad": PAD, "seed": self.seed}
         return ConstrainedPPO(self.base.policy, models, wanted, alphas=alphas, **settings)
@@ -121,7 +121,7 @@ def run(setting: Setting, name: str) -> Run:
     return follow(setting, setting.trainer(variant, alphas, factor, **own))
 
 
-def follow(setting: Setting, trainer: ConstrainedPPO) -> Run:
+def follow(setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = ("validation", "test")) -> Run:
     """Train to the plan's end and look every few iterations, before the first one and after the last one too."""
     plan, found, begin = setting.plan, Run(trainer.history, policy=trainer.policy), time.process_time()
     spent = 0.0
@@ -130,7 +130,7 @@ def follow(setting: Setting, trainer: ConstrainedPPO) -> Run:
         nonlocal spent
         start = time.process_time()
         found.tested.append(done)
-        for split in ("validation", "test"):
+        for split in splits:
             getattr(found, split).append(setting.look(trainer.policy, split))
         spent += time.process_time() - start
 
