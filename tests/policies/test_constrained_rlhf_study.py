@@ -62,22 +62,27 @@ def test_pairs_are_within_the_vocabulary_and_the_splits_apart():
     for split, pairs in TEXT.pairs.items():
         assert len(pairs) == len(TEXT.intents[split]) > 1000
         for prompt, reference in pairs:
-            assert 1 <= len(prompt) <= PROMPT and reference[-1] == END and len(reference) <= study.MAX_NEW
-            assert 3 <= len(reference) - 2 <= MOST and UNKNOWN not in reference and PAD not in reference
+            assert 1 <= len(prompt) <= PROMPT
+            assert reference[-1] == END
+            assert len(reference) <= study.MAX_NEW
+            assert 3 <= len(reference) - 2 <= MOST
+            assert UNKNOWN not in reference
+            assert PAD not in reference
         seen[split] = {(*prompt, -1, *reference) for prompt, reference in pairs}
     shared = seen["train"] & seen["test"]
     assert len(shared) < 0.02 * len(seen["test"])  # formulas that the book repeats
 
 
 def test_words_and_tokens():
-    line = "and god said".split()
+    line = ["and", "god", "said"]
     assert TEXT.decode(TEXT.encode(line)) == "and god said"
     assert TEXT.encode(["zzz"]) == [UNKNOWN]
     assert TEXT.decode([PAD, END]) == ""
     with pytest.raises(TypeError):
         TEXT.encode("and god")
     rows = TEXT.draw("test", 50, 0)
-    assert len(set(rows.tolist())) == 50 and rows.tolist() == TEXT.draw("test", 50, 0).tolist()
+    assert len(set(rows.tolist())) == 50
+    assert rows.tolist() == TEXT.draw("test", 50, 0).tolist()
     with pytest.raises(ValueError, match="split"):
         TEXT.draw("nowhere", 1, 0)
 
@@ -111,7 +116,7 @@ def test_shipped_intent_model_makes_few_mistakes(base):
 
 def test_intent_reward_is_agreement(base):
     reward = study.IntentReward(base.intents)
-    ask, tell = TEXT.encode("who art thou ?".split()), TEXT.encode("and he died .".split())
+    ask, tell = TEXT.encode(["who", "art", "thou", "?"]), TEXT.encode(["and", "he", "died", "."])
     assert reward([[3]] * 3, [ask, tell, ask], [ask, tell, tell]).tolist() == [1, 1, 0]
 
 
@@ -139,7 +144,7 @@ def test_score_is_linear_between_its_ends():
 
 
 def test_metrics_by_hand():
-    said = [TEXT.encode("and he went out".split()), TEXT.encode("and he went in".split())]
+    said = [TEXT.encode(["and", "he", "went", "out"]), TEXT.encode(["and", "he", "went", "in"])]
     found = study.metrics(TEXT, said, said)
     assert found[:3] == pytest.approx(1)
     assert found[3:].tolist() == [4, 1.5, 1.0]  # and he went (twice), he went out, he went in
@@ -147,7 +152,7 @@ def test_metrics_by_hand():
 
 def test_collapsed_responses_score_below_references():
     references = [reference for _, reference in TEXT.pairs["validation"][:100]]
-    collapsed = [TEXT.encode("and he died .".split())] * 100
+    collapsed = [TEXT.encode(["and", "he", "died", "."])] * 100
     ours, theirs = (study.score(study.metrics(TEXT, said, references)) for said in (collapsed, references))
     assert ours < theirs
 
@@ -186,7 +191,8 @@ def test_primal_oracle_meets_thresholds():
     toy = study.instance(0.3, responses=50, seed=5)
     theta = toy.bandit.values([0.1, -0.05])
     pi = study.primal(toy.bandit, theta)
-    assert toy.bandit.rewards @ pi == pytest.approx(theta, abs=1e-8) and pi.sum() == pytest.approx(1)
+    assert toy.bandit.rewards @ pi == pytest.approx(theta, abs=1e-8)
+    assert pi.sum() == pytest.approx(1)
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs
@@ -195,9 +201,12 @@ def test_primal_oracle_meets_thresholds():
 def test_every_run_trains_and_is_looked_at(setting):
     for name in study.RUNS:
         run = study.run(setting, name)
-        assert run.tested == [0, 1, 2] and len(run.test) == len(run.validation) == 3
-        assert run.scores().shape == (3,) and run.rewards("validation").shape == (3, 2)
-        assert run.seconds > 0 and 0 <= run.best() <= 2
+        assert run.tested == [0, 1, 2]
+        assert len(run.test) == len(run.validation) == 3
+        assert run.scores().shape == (3,)
+        assert run.rewards("validation").shape == (3, 2)
+        assert run.seconds > 0
+        assert 0 <= run.best() <= 2
 
 
 def test_runs_of_a_setting_share_the_start_and_repeat(setting):
@@ -216,7 +225,8 @@ def test_looking_does_not_change_what_is_learned(setting):
 
 def test_frozen_multipliers_stay(setting):
     history = study.run(setting, "frozen").history.array("weights")
-    assert np.ptp(history) == 0 and history[0] == pytest.approx(0.5, abs=0.01)
+    assert np.ptp(history) == 0
+    assert history[0] == pytest.approx(0.5, abs=0.01)
 
 
 def test_thresholds_of_the_low_and_high_runs(setting):
@@ -227,7 +237,8 @@ def test_thresholds_of_the_low_and_high_runs(setting):
 
 def test_search_stays_within_its_budget(setting):
     found = study.search(setting, evaluations=3)
-    assert found.tried.shape == (3, 2) and len(found.scores) == 3
+    assert found.tried.shape == (3, 2)
+    assert len(found.scores) == 3
     assert found.theta.tolist() == found.tried[found.scores.argmax()].tolist()
     assert found.samples > found.run.history.episodes
 
@@ -276,18 +287,22 @@ def test_pack_is_read_back(tmp_path, monkeypatch):
     path.write_bytes(data)
     monkeypatch.setattr(papers, "weights", lambda slug, sha, path: path.read_bytes())
     again = study.load(n_values=3, dtype="float32", path=path)
-    assert again.origin == {"command": "x"} and again.policy.value_heads.weight.abs().max() == 0
+    assert again.origin == {"command": "x"}
+    assert again.policy.value_heads.weight.abs().max() == 0
     close = torch.allclose(again.policy.tokens.weight, policy.tokens.weight, atol=1e-3)
-    assert close and again.intents.bias.tolist() == [1, 0, 0, 0]
+    assert close
+    assert again.intents.bias.tolist() == [1, 0, 0, 0]
 
 
 def test_demonstrations_are_mostly_cut():
     prompts, answers = make_weights.demonstrations(TEXT, seed=0)
     references = [reference for _, reference in TEXT.pairs["train"]]
     cut = [a != r for a, r in zip(answers, references, strict=True)]
-    assert len(prompts) == len(answers) and 0.6 < np.mean(cut) < 0.8
+    assert len(prompts) == len(answers)
+    assert 0.6 < np.mean(cut) < 0.8
     for answer, reference in zip(answers[:500], references, strict=False):
-        assert answer[-1] == END and answer[:-1] == reference[: len(answer) - 1]
+        assert answer[-1] == END
+        assert answer[:-1] == reference[: len(answer) - 1]
 
 
 def test_make_weights_refuses_bad_options():

@@ -1,4 +1,4 @@
-"""Over-optimization without noise: bandits with two correlated rewards and a true score, and the primal problem as an oracle."""
+"""Over-optimization without noise: bandits with two correlated rewards and a true score; the primal problem as an oracle."""
 
 from __future__ import annotations
 

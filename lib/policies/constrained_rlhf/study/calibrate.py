@@ -2,10 +2,10 @@
 
     python -m lib.policies.constrained_rlhf.study.calibrate
 
-On a seed that no experiment uses, looked at on validation prompts only. First PPO with every pair of weights of a grid, and with
-either reward alone: they give the scale of the evaluation score (least and largest metrics over all looks), PPO's weights (best
-score at the end), the proxy points of either reward alone, and the joint one, which are the thresholds. Then xi-PPO and mu-PPO with
-these thresholds and several rates of the multipliers.
+On a seed that no experiment uses, looked at on validation prompts only. First PPO with every pair of weights of a grid, and
+with either reward alone: they give the scale of the evaluation score (least and largest metrics over all looks), PPO's weights
+(best score at the end), the proxy points of either reward alone, and the joint one, which are the thresholds. Then xi-PPO and
+mu-PPO with these thresholds and several rates of the multipliers.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import numpy as np
 from lib import checks
 from lib.networks import Rollouts, Transformer, generate
 from lib.policies.constrained_rlhf.scores import bleu, chrf, distinct_ngrams, meteor, rouge
-from lib.policies.constrained_rlhf.study.intents import IntentModel
 from lib.policies.constrained_rlhf.study.fixed import HIGH, LOW
+from lib.policies.constrained_rlhf.study.intents import IntentModel
 from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, Corpus
 
 #: The rewards, in the order of thresholds and multipliers.
@@ -110,7 +110,9 @@ def sample(policy: Transformer, prompts: Any, seed: Any = 0, top_k: int | None =
     return words_of(drawn)
 
 
-def evaluate(policy: Transformer, text: Corpus, intents: IntentModel, rows: Any, split: str, seed: Any = 0, top_k: int | None = None) -> Evaluation:
+def evaluate(
+    policy: Transformer, text: Corpus, intents: IntentModel, rows: Any, split: str, seed: Any = 0, top_k: int | None = None
+) -> Evaluation:
     """Rewards, metrics and score of a policy on given pairs of a split, one sampled response to each.
 
     Parameters

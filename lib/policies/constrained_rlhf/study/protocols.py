@@ -1,4 +1,4 @@
-"""The runs: which methods there are, under one budget, looked at on validation and on test prompts; and what is read off them."""
+"""The runs: which methods there are, under one budget, looked at on validation and test prompts; what is read off them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.policies.constrained_rlhf.ppo import ConstrainedPPO
 from lib.policies.constrained_rlhf.settings import History, PPOConfig
 from lib.policies.constrained_rlhf.study.evaluation import REWARDS, Evaluation, IntentReward, evaluate, meteor_reward
 from lib.policies.constrained_rlhf.study.fixed import ALPHAS, THRESHOLDS
-from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, Corpus, corpus
+from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, corpus
 from lib.policies.constrained_rlhf.study.weights import Base, load
 from lib.policies.constrained_rlhf.thresholds import nelder_mead_thresholds
 
@@ -100,7 +100,7 @@ class Setting:
 
     def trainer(self, variant: str, alphas: Any = None, factor: float = 1.0, theta: Any = None, **own: Any) -> ConstrainedPPO:
         """A run that has not begun; thresholds are `THRESHOLDS` by default."""
-        models = [IntentReward(self.base.intents), meteor_reward]
+        models: list[Any] = [IntentReward(self.base.intents), meteor_reward]
         wanted = None if variant == "ppo" else factor * np.array(THRESHOLDS if theta is None else theta)
         config = replace(self.plan.config(), **own)
         settings: dict[str, Any] = {"variant": variant, "config": config, "end": END, "pad": PAD, "seed": self.seed}
@@ -121,8 +121,10 @@ def run(setting: Setting, name: str) -> Run:
     return follow(setting, setting.trainer(variant, alphas, factor, **own))
 
 
-def follow(setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = ("validation", "test")) -> Run:
-    """Train to the plan's end and look every few iterations, before the first one and after the last one too."""
+def follow(
+    setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = ("validation", "test"), more: int = 0
+) -> Run:  # fmt: skip
+    """Train for the plan's iterations (and those before) and look every few ones, before the first and after the last too."""
     plan, found, begin = setting.plan, Run(trainer.history, policy=trainer.policy), time.process_time()
     spent = 0.0
 
@@ -135,9 +137,9 @@ def follow(setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = 
         spent += time.process_time() - start
 
     look(0)
-    while (done := len(trainer.history.kl)) < plan.iterations:
+    while (done := len(trainer.history.kl) - more) < plan.iterations:
         trainer.fit(setting.prompts, setting.references, iterations=min(plan.eval_every, plan.iterations - done))
-        look(len(trainer.history.kl))
+        look(len(trainer.history.kl) - more)
     found.seconds = time.process_time() - begin - spent
     return found
 
@@ -187,11 +189,9 @@ def search(setting: Setting, spread: float = 0.15, evaluations: int = 8) -> Sear
 
     found = nelder_mead_thresholds(worth, np.maximum(simplex, 1e-3), max_evals=evaluations)
     trainer.thresholds = found.x
-    trainer.multipliers.set_thresholds(found.x)
-    rest = replace(plan, iterations=len(trainer.history.kl) + plan.iterations)
-    wider = setting.__class__.__new__(setting.__class__)
-    wider.__dict__ = {**setting.__dict__, "plan": rest}
-    after = follow(wider, trainer)
+    if trainer.multipliers is not None:
+        trainer.multipliers.set_thresholds(found.x)
+    after = follow(setting, trainer, more=len(trainer.history.kl))
     samples = trainer.history.episodes + looks * plan.n_eval
     return Search(found.path, found.evaluated, found.scores, found.x, after, samples)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import Counter
 from typing import Any
@@ -129,7 +130,7 @@ def corpus() -> Corpus:
     index = {word: token + UNKNOWN + 1 for token, word in enumerate(known)}
     place = np.random.default_rng(20231010).permutation(len(passages)) / len(passages)
     pairs: dict[str, list[tuple[list[int], list[int]]]] = {split: [] for split in SPLITS}
-    for (_, before, asked), (number, book, answer) in zip(rows, rows[1:], strict=False):
+    for (_, before, asked), (number, book, answer) in itertools.pairwise(rows):
         if book != before or not FEWEST <= len(answer) - 1 <= MOST or any(word not in index for word in answer):
             continue
         prompt = [index.get(word, UNKNOWN) for word in asked][-PROMPT:]

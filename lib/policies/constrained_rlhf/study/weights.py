@@ -63,7 +63,7 @@ def pack(policy: Transformer, intents: IntentModel, losses: np.ndarray, origin: 
     arrays |= {"intents.weights": intents.weights.astype(np.float16), "intents.bias": intents.bias.astype(np.float16)}
     arrays["losses"] = losses.astype(np.float32)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)
     return buffer.getvalue()
 
 
