@@ -61,11 +61,14 @@ class ConstrainedPPO:
 
     Attributes
     ----------
-    policy, reference : the policy in training and the base policy
-    multipliers : LagrangeMultipliers, or None for "ppo" and "ppo_sat"
+    policy, reference : Transformer or LanguageModel
+        In training, and the base policy.
+    multipliers : LagrangeMultipliers or None
+        None for "ppo" and "ppo_sat".
     controller : KLController
     history : History
-    batch : Batch of the last iteration
+    batch : Batch
+        Of the last iteration.
 
     Raises
     ------

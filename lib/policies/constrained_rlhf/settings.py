@@ -23,20 +23,32 @@ Policy = TypeVar("Policy", bound=Transformer | LanguageModel)
 class PPOConfig:
     """Settings of the training; the defaults are the paper's but where it is said.
 
-    episodes, minibatch, epochs : episodes of an iteration, of an update, passes over them. The paper collects 2560 tokens,
-        which is 128 episodes of 20, and updates on 64 tokens, each of another episode; here on 64 whole episodes
-    lr, clip_norm : of Adam; norm to which the gradient is clipped
-    clip : how far a probability ratio counts
-    gamma, lam : discount and decay of the advantages
-    value_coef, kl_value_coef : weights of the squared errors of the rewards' value heads, and of the divergence's
-    beta, kl_target : coefficient of the divergence; a divergence per token that it is adapted to, or None
-    normalize : "column": each reward's advantages are brought to mean 0 and deviation 1, then mixed; "sum": mixed, then
-        brought there; "auto": "sum" for "ppo" and "ppo_sat", "column" for the others
-    kl_std_floor : least deviation that the divergence's column is divided by, in units of the reward (ours: it does not blow up
-        noise while the policy is the base policy, and beta counts where the floor does); None for the official code's division
-        by the deviation itself, in which beta cancels
-    max_new, min_new, top_k, temperature : of the samples
-    multiplier_lr, multiplier_momentum, multiplier_squash, multiplier_max_grad : see `LagrangeMultipliers`
+    Parameters
+    ----------
+    episodes, minibatch, epochs : int
+        Episodes of an iteration, of an update, passes over them. The paper collects 2560 tokens, which is 128 episodes of 20,
+        and updates on 64 tokens, most of other episodes; here on 64 whole episodes.
+    lr, clip_norm : float
+        Learning rate of Adam, norm to which the gradient is clipped.
+    clip : float
+        How far a probability ratio counts.
+    gamma, lam : float
+        Discount and decay of the advantages.
+    value_coef, kl_value_coef : float
+        Weights of the squared errors of the rewards' value heads, and of the divergence's.
+    beta, kl_target : float
+        Coefficient of the divergence, and a divergence per token that it is adapted to, or None.
+    normalize : {"auto", "column", "sum"}
+        "column": each reward's advantages are brought to mean 0 and deviation 1, then mixed; "sum": mixed, then brought there;
+        "auto": "sum" for "ppo" and "ppo_sat", "column" for the others.
+    kl_std_floor : float or None
+        Least deviation that the divergence's column is divided by, in units of the reward. Ours: it does not blow up noise
+        while the policy is the base policy, and beta counts where the floor does. None for the official code's division by the
+        deviation itself, in which beta cancels.
+    max_new, min_new, top_k, temperature
+        Of the samples, see `lib.networks.generate`.
+    multiplier_lr, multiplier_momentum, multiplier_squash, multiplier_max_grad
+        See `LagrangeMultipliers`.
     """
 
     episodes: int = 128
