@@ -40,7 +40,9 @@ def _scores(runs: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     module = "lib.policies.constrained_rlhf.study.calibrate"
-    argparse.ArgumentParser(prog=f"python -m {module}", description=(__doc__ or "").splitlines()[0]).parse_args(argv)
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--looks", default="", help="file for the rewards and scores of all looks")
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
     setting, only = Setting(PLAN, SEED), ("validation",)
     pairs = [(a, b) for a in GRID[0] for b in GRID[1]] + [(1.0, 0.0), (0.0, 1.0)]
@@ -57,7 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     for column, pair in enumerate([(1.0, 0.0), (0.0, 1.0)]):
         point = find_proxy_point(rewards[pair][:, column], scores[pair], degree=3)
         print("single proxy point:", pair, point.theta.round(3).tolist(), "inside:", point.inside)
-    joint = find_proxy_point(np.concatenate(list(rewards.values())), np.concatenate(list(scores.values())), degree=6)
+    pooled, truth = np.concatenate(list(rewards.values())), np.concatenate(list(scores.values()))
+    if options.looks:
+        np.savez(options.looks, rewards=pooled, scores=truth)
+    joint = find_proxy_point(pooled, truth, degree=3, support=0.2)
     print("THRESHOLDS =", joint.theta.round(3).tolist(), "inside:", joint.inside, flush=True)
     for variant in ("xi", "mu"):
         for rate in RATES:

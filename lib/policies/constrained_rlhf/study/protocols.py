@@ -27,7 +27,7 @@ class Plan:
     epochs: int = 2
     lr: float = 1.5e-3
     beta: float = 0.002
-    multiplier_lr: float = 0.3
+    multiplier_lr: float = 1.0
     n_eval: int = 200
     eval_every: int = 5
     dtype: str = "float64"
