@@ -317,6 +317,16 @@ def test_a_search_that_ends_early_says_so():
         cr.nelder_mead_thresholds(bowl, [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
 
 
+@pytest.mark.parametrize(
+    ("reflected", "contracted", "shrinks"), [(0.5, 0.5, False), (0.5, 0.4, True), (-1.0, 0.0, True), (-1.0, 0.1, False)]
+)
+def test_ties_of_contractions(reflected, contracted, shrinks):
+    """An outside contraction is taken if it is as good as the reflection, an inside one only if it beats the worst."""
+    answers = iter([2.0, 1.0, 0.0, reflected, contracted, 1.5, 1.4])
+    found = cr.nelder_mead_thresholds(lambda t: next(answers), START, max_iter=1, tol=0.0, cache_tol=0.0)
+    assert found.nfev == (7 if shrinks else 5)
+
+
 def test_inside_contractions_always_is_another_search():
     inside = cr.nelder_mead_thresholds(
         rosenbrock, START, tol=1e-9, cache_tol=0, max_iter=200, max_evals=999, contraction="inside"
