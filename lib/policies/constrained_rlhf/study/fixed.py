@@ -8,6 +8,6 @@ HIGH = (0.0616, 0.1683, 0.0241, 14.0, 8.115, 7.35)
 #: Weights of intent and METEOR in PPO, the grid they were chosen from, and thresholds of both rewards.
 ALPHAS = (0.1, 1.0)
 GRID = ((0.03, 0.1, 0.3), (0.3, 1.0, 3.0))
-THRESHOLDS = (0.7, 0.36)
+THRESHOLDS = (0.709, 0.38)
 #: Rates of the multipliers that were tried.
 RATES = (0.3, 1.0, 3.0)
