@@ -1,0 +1,106 @@
+"""What the chapter starts from: the supervised base policy and the learned intent model, in one verified file.
+
+``results/constrained_rlhf.weights.npz`` holds both in half precision, the losses of the supervised training, what both reach
+on held-out text, and where they came from (command, commit, versions, CPU, seconds). It is read without pickle, and only if
+its SHA-256 is `WEIGHTS_SHA256`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib import checks, papers
+from lib.networks import Transformer
+from lib.policies.constrained_rlhf.study.intents import IntentModel
+from lib.policies.constrained_rlhf.study.text import MAX_NEW, PROMPT, VOCABULARY
+
+WEIGHTS_SHA256 = "34a189bf446552fcb9469e8791743128cb014e4129f61cfa46d5877816a13aa2"
+NAME = "constrained_rlhf.weights.npz"
+#: Width of the policy.
+WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded file: base policy, intent model, losses of the supervised training, and the file's origin."""
+
+    policy: Transformer
+    intents: IntentModel
+    losses: np.ndarray
+    origin: dict[str, Any]
+
+
+def new_policy(width: int = WIDTH, n_values: int = 0, seed: Any = 0) -> Transformer:
+    """A policy for the clauses, with random weights.
+
+    Parameters
+    ----------
+    width : int
+        A multiple of four.
+    n_values : int
+        Value heads.
+    seed : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> study.new_policy(width=16).vocab_size
+    1503
+    """
+    return Transformer(VOCABULARY + 3, PROMPT + MAX_NEW, width=width, n_values=n_values, seed=seed)
+
+
+def pack(policy: Transformer, intents: IntentModel, losses: np.ndarray, origin: dict[str, Any]) -> bytes:
+    """The file's bytes."""
+    arrays = {f"policy.{key}": value.detach().numpy().astype(np.float16) for key, value in policy.state_dict().items()}
+    arrays |= {"intents.weights": intents.weights.astype(np.float16), "intents.bias": intents.bias.astype(np.float16)}
+    arrays["losses"] = losses.astype(np.float32)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)
+    return buffer.getvalue()
+
+
+def load(n_values: int = 0, dtype: str = "float64", path: Path | None = None) -> Base:
+    """The base policy and the reward model that the book ships.
+
+    Parameters
+    ----------
+    n_values : int
+        Value heads of the policy; they start at zero.
+    dtype : {"float64", "float32"}
+        Of the policy: in double precision samples are the same on every processor.
+    path : Path, optional
+        Default ``results/constrained_rlhf.weights.npz``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says how to make it.
+    ValueError
+        If its SHA-256 is not the recorded one. Nothing is parsed then.
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> study.load().policy.vocab_size
+    1503
+    """
+    checks.choice("dtype", dtype, ("float64", "float32"))
+    kind = getattr(torch, dtype)
+    data = papers.weights("constrained_rlhf", WEIGHTS_SHA256, path)
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        policy = new_policy(n_values=n_values).to(kind)
+        state = policy.state_dict()
+        for key in state:
+            if not key.startswith("value_heads"):
+                state[key] = torch.as_tensor(arrays[f"policy.{key}"].astype(float)).to(kind)
+        policy.load_state_dict(state)
+        intents = IntentModel(arrays["intents.weights"].astype(float), arrays["intents.bias"].astype(float))
+        return Base(policy, intents, arrays["losses"].astype(float), json.loads(str(arrays["origin"])))
