@@ -14,6 +14,7 @@ from lib.constrained import moe_constraints, sketched_sqp, topo_swaps
 from lib.gradient import gradient_normalized_smoothness, lr_refinement
 from lib.objectives import pareto_da
 from lib.online import alf_lb, online_matching, sor_bandit
+from lib.policies import constrained_rlhf
 
 
 def bowl(x):
@@ -72,6 +73,10 @@ SOLVERS = {
         np.array([[0.9, 0.2], [0.8, 0.4], [0.1, 0.3], [0.6, 0.5]]),
     ),
     "ssor_pcg": (lambda b: sor_bandit.ssor_pcg(MATRIX, b, 1.2), np.ones(3)),
+    "nelder_mead_thresholds": (
+        lambda S: constrained_rlhf.nelder_mead_thresholds(lambda t: -float(((t - 0.3) ** 2).sum()), S),
+        np.array([[0.0, 0.0], [0.4, 0.0], [0.0, 0.4]]),
+    ),
 }
 
 
