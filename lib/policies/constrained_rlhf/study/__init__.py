@@ -20,7 +20,7 @@ from lib.policies.constrained_rlhf.study.evaluation import (
     sample,
     score,
 )
-from lib.policies.constrained_rlhf.study.fixed import ALPHAS, GRID, HIGH, LOW, RATES, THRESHOLDS
+from lib.policies.constrained_rlhf.study.fixed import ALPHAS, GRID, HIGH, LOW, RATES, SEEN, THRESHOLDS
 from lib.policies.constrained_rlhf.study.intents import IntentModel, accuracy, bags, fit_intents
 from lib.policies.constrained_rlhf.study.protocols import RUNS, Plan, Run, Search, Setting, follow, run, search, search_cost
 from lib.policies.constrained_rlhf.study.text import INTENTS, MAX_NEW, SPLITS, Corpus, clauses, corpus, intent
@@ -38,6 +38,7 @@ __all__ = [
     "RATES",
     "REWARDS",
     "RUNS",
+    "SEEN",
     "SPLITS",
     "THRESHOLDS",
     "Base",

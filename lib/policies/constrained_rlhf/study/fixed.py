@@ -9,5 +9,7 @@ HIGH = (0.0616, 0.1683, 0.0241, 14.0, 8.115, 7.35)
 ALPHAS = (0.1, 1.0)
 GRID = ((0.03, 0.1, 0.3), (0.3, 1.0, 3.0))
 THRESHOLDS = (0.709, 0.38)
+#: Largest rewards seen at the ends of the calibration's runs: how far the search for thresholds looks at first.
+SEEN = (0.785, 0.411)
 #: Rates of the multipliers that were tried; one is used for all variants, 1.0: the best mean over xi-PPO and mu-PPO.
 RATES = (0.3, 1.0, 3.0)

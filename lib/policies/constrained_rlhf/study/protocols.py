@@ -12,7 +12,7 @@ from lib import checks
 from lib.policies.constrained_rlhf.ppo import ConstrainedPPO
 from lib.policies.constrained_rlhf.settings import History, PPOConfig
 from lib.policies.constrained_rlhf.study.evaluation import REWARDS, Evaluation, IntentReward, evaluate, meteor_reward
-from lib.policies.constrained_rlhf.study.fixed import ALPHAS, THRESHOLDS
+from lib.policies.constrained_rlhf.study.fixed import ALPHAS, SEEN, THRESHOLDS
 from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, corpus
 from lib.policies.constrained_rlhf.study.weights import Base, load
 from lib.policies.constrained_rlhf.thresholds import nelder_mead_thresholds
@@ -156,14 +156,14 @@ class Search:
     samples: int
 
 
-def search(setting: Setting, spread: float = 0.15, evaluations: int = 8) -> Search:
+def search(setting: Setting, evaluations: int = 8) -> Search:
     """NM-PPO: thresholds by simplex search in the first half of one run of twice the length, then xi-PPO at the best ones.
+
+    The first simplex lies between the base policy's rewards and `SEEN`, as in the paper's code.
 
     Parameters
     ----------
     setting : Setting
-    spread : float
-        Size of the first simplex around what the base policy has, as a share of it.
     evaluations : int
         Thresholds that are tried at most.
 
@@ -174,10 +174,10 @@ def search(setting: Setting, spread: float = 0.15, evaluations: int = 8) -> Sear
     >>> study.search(setting, evaluations=3).tried.shape
     (3, 2)
     """
-    spread, evaluations = checks.positive("spread", spread), checks.integer("evaluations", evaluations, low=3)
+    evaluations = checks.integer("evaluations", evaluations, low=3)
     plan = setting.plan
     start = setting.look(setting.base.policy, "validation").rewards
-    simplex = start * (1 + spread * np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]))
+    simplex = start + (np.array(SEEN) - start) * np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75]])
     trainer = setting.trainer("xi")
     each, looks = max(1, plan.iterations // evaluations), 1
 
@@ -187,7 +187,7 @@ def search(setting: Setting, spread: float = 0.15, evaluations: int = 8) -> Sear
         looks += 1
         return setting.look(trainer.policy, "validation").score
 
-    found = nelder_mead_thresholds(worth, np.maximum(simplex, 1e-3), max_evals=evaluations)
+    found = nelder_mead_thresholds(worth, simplex, max_evals=evaluations)
     trainer.thresholds = found.x
     if trainer.multipliers is not None:
         trainer.multipliers.set_thresholds(found.x)
