@@ -440,6 +440,7 @@ def test_cached_sampling_gives_the_log_probabilities_of_a_full_forward(toy):
 SMALL = drive.GRPOConfig(prompts=2, rollouts=8, max_new=14)
 
 
+@pytest.mark.slow
 def test_a_rare_success_is_learned():
     learned = 0
     for seed in range(3):

@@ -236,7 +236,7 @@ def test_the_jail_computes():
     ("source", "kind"),
     [
         ("while True: pass", "limit"),
-        ("import time\ntime.sleep(99)", "limit"),
+        pytest.param("import time\ntime.sleep(99)", "limit", marks=pytest.mark.slow),
         ("import signal, time\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", "limit"),
         ("import os\nos.setsid()\nwhile True: pass", "forbidden"),
         ("a = [0]\nwhile True: a += a", "limit"),
@@ -458,6 +458,7 @@ def test_a_jail_that_breaks_is_an_error(monkeypatch, tmp_path):
 
 
 @linux
+@pytest.mark.slow
 def test_no_process_and_no_file_is_left(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
