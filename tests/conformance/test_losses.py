@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lib.objectives.anyloss import AnyLoss, SOLLoss
+from lib.objectives.mogfn import TrajectoryBalanceLoss
 
 
 def binary_batch(n=40, dtype=torch.float64):
@@ -30,6 +31,7 @@ LOSSES = {
     "AnyLoss F2": (AnyLoss("fbeta", beta=2.0), binary_batch),
     "AnyLoss callable": (AnyLoss(jaccard_index), binary_batch),
     "SOLLoss f1": (SOLLoss("f1"), binary_batch),
+    "TrajectoryBalanceLoss": (TrajectoryBalanceLoss(), binary_batch),
 }
 
 
