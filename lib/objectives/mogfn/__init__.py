@@ -18,12 +18,12 @@ L                `TrajectoryBalanceLoss`, with ``log_z``                scalar  
 L, no Z          `TrajectoryBalanceLoss`, without ``log_z`` (VarGrad)   scalar        (4)
 enc(w)           `thermometer`                                          (..., bins)   (5)
 P_B              ``log_backward`` of an environment: uniform            (n,)          (6)
-P(x|w)           `MOGFN.terminal_distribution`                          (W, cells)    (7)
+``P(x|w)``       `MOGFN.terminal_distribution`                          (W, cells)    (7)
 N(c)             `NGramTask.log_counts`: strings with counts c          (M,)          (8)
 R2               `r2`                                                   scalar        (9)
 L of RL          `MOReinforce`                                          scalar        (10)
 H                `pc_entropy`                                           scalar        (11)
-P_F(s'|s,w)      `ConditionalPolicy`                                    (n, actions)
+``P_F(s'|s,w)``  `ConditionalPolicy`                                    (n, actions)
 ================ ====================================================== ============= ========
 """
 

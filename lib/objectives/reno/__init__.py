@@ -12,7 +12,7 @@ used. Not implemented: FLUX, and carrying the noise over to a generator with man
 =================== ======================================================== ==================== ===============
 symbol              name                                                     shape                equation
 =================== ======================================================== ==================== ===============
-epsilon             ``noise``                                                (n, *noise_shape)    (1)
+epsilon             ``noise``                                                (n, ...)             (1)
 G                   `OneStepGenerator`                                       images (n, C, H, W)  (1)
 C_i, lambda_i       `RewardEnsemble`                                         (n,)                 (1)
 K                   `chi_norm_regularizer`                                   (n,)                 (2)

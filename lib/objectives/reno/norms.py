@@ -25,7 +25,7 @@ def chi_norm_regularizer(noise: Tensor) -> Tensor:
 
     Parameters
     ----------
-    noise : Tensor, shape (n, *shape)
+    noise : Tensor, shape (n, ...)
 
     Returns
     -------

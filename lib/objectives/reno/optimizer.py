@@ -27,7 +27,7 @@ Callback = Callable[[int, Tensor, Tensor, dict[str, Tensor]], Any]
 class NoiseOptState:
     """Where a run stands: enough to go on as if it had not stopped.
 
-    noise : (n, *noise_shape), the last iterate, float32 where the run's noise is half precision
+    noise : (n, ...), the last iterate, float32 where the run's noise is half precision
     dtype : the type in which the generator gets it
     iteration : images of each prompt so far
     memory : of the optimizer: velocity, moments, or the states of L-BFGS
@@ -164,7 +164,7 @@ class NoiseOptimizer:
         ----------
         prompts : sequence
             n prompts as generator and rewards take them.
-        noise : Tensor, shape (n, *noise_shape), optional
+        noise : Tensor, shape (n, ...), optional
             To start with; a draw from a standard Gaussian by default. In half precision the iterates are kept in float32.
         seed : int or numpy.random.Generator, optional
             Of the draws.

@@ -19,7 +19,7 @@ RESERVED = ("total", "norm")
 
 @runtime_checkable
 class OneStepGenerator(Protocol):
-    """A map from noise (n, *noise_shape) and n prompts to n images with entries in [0, 1], differentiable in the noise.
+    """A map from noise (n, ...) and n prompts to n images with entries in [0, 1], differentiable in the noise.
 
     The map must be deterministic: noise that a sampler adds on its way must be the same in every call. Optional attributes
     ``dtype`` and ``device`` say which noise is drawn for it; by default that of its weights, without any float32 on the CPU.

@@ -19,13 +19,13 @@ def clip_by_sample(gradient: Tensor, limit: Any) -> Tensor:
 
     Parameters
     ----------
-    gradient : Tensor, shape (n, *shape)
+    gradient : Tensor, shape (n, ...)
     limit : float
         The paper's is 0.1; infinity does not clip.
 
     Returns
     -------
-    Tensor, shape (n, *shape)
+    Tensor, shape (n, ...)
 
     Examples
     --------
@@ -48,7 +48,7 @@ def nesterov_ascent(
 
     Parameters
     ----------
-    noise, gradient : Tensor, shape (n, *shape)
+    noise, gradient : Tensor, shape (n, ...)
         `gradient` of what shall grow.
     velocity : Tensor or None
         Of the step before; None at the first.
