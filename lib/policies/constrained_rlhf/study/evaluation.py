@@ -24,7 +24,19 @@ OVERLAP = 3
 
 
 class IntentReward:
-    """1 where the learned model gives a response the intent that it gives its reference, else 0."""
+    """1 where the learned model gives a response the intent that it gives its reference, else 0.
+
+    Parameters
+    ----------
+    model : IntentModel
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> reward = study.IntentReward(study.load().intents)
+    >>> reward([[3]], [[5, 6]], [[5, 6, 1]]).tolist()
+    [1.0]
+    """
 
     def __init__(self, model: IntentModel) -> None:
         self.model = model
@@ -105,7 +117,24 @@ def words_of(rollouts: Rollouts) -> list[list[int]]:
 
 
 def sample(policy: Transformer, prompts: Any, seed: Any = 0, top_k: int | None = None, min_new: int = 2) -> list[list[int]]:
-    """One response to each prompt, as in training; without the end token."""
+    """One response to each prompt, as in training; without the end token.
+
+    Parameters
+    ----------
+    policy : Transformer
+    prompts : sequence of lists of int
+    seed : int or Generator
+    top_k : int, optional
+        Tokens that may be drawn; all by default.
+    min_new : int
+        Tokens before a response may end.
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> len(study.sample(study.new_policy(width=16), [[3, 4], [5]], seed=0))
+    2
+    """
     drawn = generate(policy, prompts, MAX_NEW, end=END, pad=PAD, top_k=top_k, min_new=min_new, seed=seed)
     return words_of(drawn)
 

@@ -83,7 +83,20 @@ class Run:
 
 
 class Setting:
-    """The corpus, the base policy, and the prompts on which runs of a seed are looked at: the same for all methods."""
+    """The corpus, the base policy, and the prompts on which runs of a seed are looked at: the same for all methods.
+
+    Parameters
+    ----------
+    plan : Plan
+    seed : int or Generator
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> setting = study.Setting(study.Plan(iterations=1, episodes=4, epochs=1, n_eval=4), seed=0)
+    >>> len(setting.rows["test"])
+    4
+    """
 
     def __init__(self, plan: Plan, seed: Any = 0) -> None:
         rng = checks.generator("seed", seed)
@@ -124,7 +137,24 @@ def run(setting: Setting, name: str) -> Run:
 def follow(
     setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = ("validation", "test"), more: int = 0
 ) -> Run:  # fmt: skip
-    """Train for the plan's iterations (and those before) and look every few ones, before the first and after the last too."""
+    """Train for the plan's iterations (and those before) and look every few ones, before the first and after the last too.
+
+    Parameters
+    ----------
+    setting : Setting
+    trainer : ConstrainedPPO
+    splits : tuple of {"validation", "test"}
+    more : int
+        Iterations that the trainer has behind it.
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> setting = study.Setting(study.Plan(iterations=1, episodes=4, epochs=1, n_eval=4), seed=0)
+    >>> study.follow(setting, setting.trainer("xi"), splits=("test",)).tested
+    [0, 1]
+    """
+    more = checks.integer("more", more, low=0)
     plan, found, begin = setting.plan, Run(trainer.history, policy=trainer.policy), time.process_time()
     spent = 0.0
 

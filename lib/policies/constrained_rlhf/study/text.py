@@ -82,6 +82,8 @@ class Corpus:
     Examples
     --------
     >>> from lib.policies.constrained_rlhf import study
+    >>> study.Corpus(("", "", "", "amen"), {"test": [([3], [3, 1])]}).decode([3, 1])
+    'amen'
     >>> text = study.corpus()
     >>> len(text.words), sorted(text.pairs)
     (1503, ['test', 'train', 'validation'])
