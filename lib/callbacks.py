@@ -1,4 +1,4 @@
-"""What a solver's callback says, asked as `scipy.optimize.minimize` asks it."""
+"""What a callback says after an iteration: a solver's, asked as `scipy.optimize.minimize` asks it, or a training run's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.optimize import OptimizeResult
 
-__all__ = ["asks_to_stop"]
+__all__ = ["asks_to_stop", "run_asks_to_stop"]
 
 
 def asks_to_stop(callback: Callable[..., Any], state: OptimizeResult) -> bool:
@@ -34,5 +34,26 @@ def asks_to_stop(callback: Callable[..., Any], state: OptimizeResult) -> bool:
         if "intermediate_result" in inspect.signature(callback).parameters:
             return bool(callback(intermediate_result=state))
         return bool(callback(state.x))
+    except StopIteration:
+        return True
+
+
+def run_asks_to_stop(callback: Callable[[Any], Any] | None, run: Any) -> bool:
+    """Call a training run's callback after a step; whether it wants the run to end.
+
+    Parameters
+    ----------
+    callback : callable or None
+        ``callback(run)`` sees the whole run. A true answer or StopIteration ends it; ``None`` never does.
+    run : object
+        What the callback gets: a trainer, with its history.
+
+    Examples
+    --------
+    >>> run_asks_to_stop(lambda steps: len(steps) > 3, [1, 2, 3, 4]), run_asks_to_stop(None, [])
+    (True, False)
+    """
+    try:
+        return callback is not None and bool(callback(run))
     except StopIteration:
         return True

@@ -7,15 +7,15 @@ Runs go to two local processes, or to the workers of an existing Dask cluster. A
 for the same code and parameters is skipped; each run is stored the moment it ends (written beside, then renamed), so that a
 stopped recorder loses only what was in flight, and starting it again goes on. With the first run of some code its fingerprint
 is taken, what the chapter emits at ``smoke``; ``--carry`` takes today's and keeps the runs whose fingerprint it equals current.
+Where the fingerprint is another processor's, the code of the runs' commit is run again, and compared, on this one.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import math
-import platform
+import os
 import signal
 import subprocess
 import sys
@@ -23,18 +23,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lib import execute, papers, store
 from lib.codehash import code_hash, digest
+from lib.provenance import checkout, cpu, dirty, provenance
 from lib.store import load as load  # what chapters read
 from lib.workers import Workers
 
 #: Wall-clock limits of a run, against hangs only: ten times what a preset promises, imports included.
 LIMITS_S = {"smoke": 300.0, "book": 900.0, "full": 12_000.0}
-_VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ def perform(run: Run, key: str, limit_s: float | None = None, allow_dirty: bool 
     papers.sheet.cache_clear()  # a worker lives longer than a sheet
     if run.key() != key:
         raise execute.ChapterFailed(f"{run}: this worker has other code or settings than the recorder; update its checkout")
-    provenance = _provenance()
-    if provenance["dirty"] and run.preset != "smoke" and not allow_dirty:
+    made = provenance()
+    if made["dirty"] and run.preset != "smoke" and not allow_dirty:
         raise execute.ChapterFailed(f"{run}: {_DIRTY}")
     code = code_hash(run.slug)
     with tempfile.TemporaryDirectory(prefix="record-") as folder:
@@ -110,7 +109,7 @@ def perform(run: Run, key: str, limit_s: float | None = None, allow_dirty: bool 
         results["claims"][claim_id]["values"] = values
     spent = {name: private.get(name) for name in ("seconds", "cpu_seconds", "peak_mb")}
     head = {"key": key, "code": code, **results, "changed": run.kept, "settings": store.settings(run.slug, run.preset)}
-    return head | provenance | spent
+    return head | made | spent
 
 
 def _check_answer(run: Run, results: dict[str, Any]) -> None:
@@ -129,49 +128,6 @@ def _check_answer(run: Run, results: dict[str, Any]) -> None:
 
 
 _DIRTY = "lib, book or tools hold changes that are not committed; commit them, or say --allow-dirty"
-
-
-def _provenance() -> dict[str, Any]:
-    versions = {name: _version(name) for name in _VERSIONS}
-    return {
-        "recorded": _now(),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": _dirty(),
-        "python": platform.python_version(),
-        "versions": {name: version for name, version in versions.items() if version},
-        "cpu": _cpu(),
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=papers.root(), capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _dirty() -> bool | None:
-    """Whether what makes numbers differs from the commit; ``None`` outside a repository."""
-    changes = _git("status", "--porcelain", "--", "lib", "book", "tools")
-    return None if changes is None else bool(changes)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 # ------------------------------------------------------------------------------------------------------------ many runs
@@ -199,7 +155,7 @@ def record(runs: list[Run], workers: Workers | None = None, terms: Terms = Terms
     for run in runs:
         run.check()
     missing = _missing(runs)
-    if _tracked(missing) and not terms.allow_dirty and _dirty():
+    if _tracked(missing) and not terms.allow_dirty and dirty():
         raise ValueError(_DIRTY)
     prints = [Run(slug, "smoke", 0) for slug in _without_fingerprint(runs, missing)]
     failures: list[str] = []
@@ -228,7 +184,7 @@ def carry(slugs: list[str], workers: Workers | None = None, terms: Terms = Terms
     ValueError
         For an unknown slug, a damaged results file, or changes that are not committed.
     """
-    if not terms.allow_dirty and _dirty():
+    if not terms.allow_dirty and dirty():
         raise ValueError(_DIRTY)
     asked = []
     for slug in dict.fromkeys(slugs):
@@ -238,17 +194,41 @@ def carry(slugs: list[str], workers: Workers | None = None, terms: Terms = Terms
             print(f"{slug}: {len(runs)} recorded runs, all current")
         else:
             asked.append(Run(slug, "smoke", 0))
-    stale = []
-    for number, outcome in _performed(asked, workers or Workers(), terms):
+    stale, pool = [], workers or Workers()
+    for number, outcome in _performed(asked, pool, terms):
         slug = asked[number].slug
         if isinstance(outcome, Exception):
             stale.append(f"{slug}: the smoke run fails: {outcome}")
             continue
         note = {"commit": outcome["commit"], "recorded": outcome["recorded"]}
         count, left = store.carry(slug, outcome["code"], store.fingerprint(outcome), note)
+        if left and not pool.stopped and (again := _taken_again(slug, outcome["code"], pool, terms)):
+            more, left = store.carry(slug, outcome["code"], store.fingerprint(outcome), note | {"cpu": outcome["cpu"]}, again)
+            count += more
         stale += left
         print(f"{slug}: {count} recorded runs carried to today's code")
     return stale
+
+
+def _taken_again(slug: str, code: str, workers: Workers, terms: Terms) -> dict[str, dict[str, Any]]:
+    """Code -> fingerprint on this processor, of stale runs that were recorded on another; what cannot be run is left out."""
+    runs, _ = store.read(store.path_of(slug))
+    stale = [run for run in runs if not store.is_current(run, code) and run.get("cpu") != cpu()]
+    found: dict[str, dict[str, Any]] = {}
+    for old, commit in sorted({(run["code"], run["commit"]) for run in stale if run.get("commit")}):
+        if old in found:
+            continue
+        with checkout(commit) as then:
+            if then is None:
+                continue
+            command = [sys.executable, "-m", "lib.record", slug, "--preset", "smoke", "--jobs", "1"]
+            environment = {**os.environ, **execute.ENVIRONMENT, "PYTHONPATH": str(then)}
+            limit_s = 2 * (terms.limit_s or LIMITS_S["smoke"])
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, cwd=then, env=environment, capture_output=True, timeout=limit_s, check=False)
+            made, _ = store.read(then / "_build" / "records" / f"{slug}.json")
+        found |= {run["code"]: store.fingerprint(run) for run in made if run["code"] == old}
+    return found
 
 
 def _performed(runs: list[Run], workers: Workers, terms: Terms) -> Iterator[tuple[int, dict[str, Any] | Exception]]:

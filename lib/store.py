@@ -288,7 +288,7 @@ def fingerprint(record: Record) -> Record:
     return {"settings": record["settings"], "claims": claims, "metrics": record["metrics"], "series": record["series"]}
 
 
-def carry(slug: str, code: str, found: Record, note: Record) -> tuple[int, list[str]]:
+def carry(slug: str, code: str, found: Record, note: Record, again: dict[str, Record] | None = None) -> tuple[int, list[str]]:
     """Carry every recorded run whose fingerprint this code still gives; costs nothing where all are current.
 
     Parameters
@@ -297,6 +297,8 @@ def carry(slug: str, code: str, found: Record, note: Record) -> tuple[int, list[
         The chapter, and the hash of the code that gave the fingerprint `found` just now.
     found, note : dict
         The fingerprint, and what is noted with a run that is carried (commit, time).
+    again : dict, optional
+        Old code -> its fingerprint, taken again on this processor; in place of the stored one.
 
     Returns
     -------
@@ -307,18 +309,18 @@ def carry(slug: str, code: str, found: Record, note: Record) -> tuple[int, list[
 
     def add(runs: list[Record], fingerprints: dict[str, Record]) -> None:
         nonlocal carried
-        rtol = papers.sheet(slug).rtol
+        rtol, prints = papers.sheet(slug).rtol, fingerprints | (again or {})
         sets: dict[tuple[str, str], list[Record]] = {}
         for run in runs:
             if not is_current(run, code):
                 sets.setdefault((run.get("code", ""), run["preset"]), []).append(run)
         for (old, preset), group in sets.items():
-            if old not in fingerprints:
+            if old not in prints:
                 faults = ["no fingerprint of its code was taken"]
             elif any(run["settings"] != settings(slug, preset) for run in group):
                 faults = [f"the settings of {preset} have changed"]
             else:
-                faults = differences({**fingerprints[old], "digest": ""}, {**found, "digest": ""}, rtol)
+                faults = differences({**prints[old], "digest": ""}, {**found, "digest": ""}, rtol)
             if faults:
                 when = f"{len(group)} {preset} runs of {group[0]['recorded'][:10]}"
                 stale.append(f"{slug}: {when} stay stale: {'; '.join(faults[:3])}")

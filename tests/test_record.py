@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from lib import execute, papers, record
+from lib import execute, papers, record, store
 from tests.conftest import toy_run
 
 HANGS = 600
@@ -223,6 +223,43 @@ def test_runs_are_carried_over_a_refactoring_and_only_over_one(committed):
     assert "2 full runs" in done.stderr
     assert "stay stale: claims C1 values value 0" in done.stderr
     assert current(committed) == "[False, False]"
+
+
+@pytest.mark.slow
+def test_runs_of_another_processor_are_carried_by_their_own_code_run_again_here(committed):
+    def again(*options):
+        return toy_run(committed, "lib.record", "toy", *options, timeout=HANGS)
+
+    done = again("--seeds", "0")
+    assert done.returncode == 0, done.stderr
+    path = committed / "results/toy.json"
+    stored = json.loads(path.read_text())
+    (code,) = stored["fingerprints"]
+    for entry, change in (
+        (stored["runs"][0], {"cpu": "another"}),
+        (stored["fingerprints"][code], {"metrics": {"elsewhere": 1.0}}),
+    ):
+        entry.update(change)
+        entry["digest"] = store.digest_of(entry)
+    path.write_text(json.dumps(stored))
+
+    edit(committed, "0.9 + 0.1", "1.0 - 0.1 + 0.1")
+    git(committed, "commit", "-qam", "a refactoring")
+    done = again("--carry")
+    assert done.returncode == 0, done.stderr
+    assert "1 recorded runs carried" in done.stdout
+    assert current(committed) == "[True]"
+    (note,) = json.loads(path.read_text())["runs"][0]["carried"]
+    assert set(note) == {"code", "commit", "recorded", "cpu"}
+    worktrees = subprocess.run(["git", "worktree", "list"], cwd=committed, capture_output=True, text=True, check=True)
+    assert len(worktrees.stdout.splitlines()) == 1
+
+    edit(committed, "1.0 - 0.1 + 0.1", "0.8 + 0.1")
+    git(committed, "commit", "-qam", "other numbers")
+    done = again("--carry")
+    assert done.returncode == 1
+    assert "stay stale: claims C1 values value 0" in done.stderr  # what differs here, not what differs between processors
+    assert "elsewhere" not in done.stderr
 
 
 @pytest.mark.slow

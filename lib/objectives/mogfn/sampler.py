@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib import checks
+from lib.callbacks import run_asks_to_stop
 from lib.objectives.mogfn.environment import Environment, preferences_of
 from lib.objectives.mogfn.grid import HyperGrid
 from lib.objectives.mogfn.policy import ConditionalPolicy, widths
@@ -148,7 +149,7 @@ class ConditionalSampler:
             raise ValueError(f"batch_size must be a multiple of group, {self.group}, got {batch_size}")
         for _ in range(steps):
             self._step(batch_size, 0.1 if self.steps >= 0.75 * total else 1.0)
-            if callback is not None and _asks_to_stop(callback, self):
+            if run_asks_to_stop(callback, self):
                 break
         return self.history
 
@@ -259,10 +260,3 @@ def _power(beta: Any) -> float | tuple[float, float]:
             raise ValueError(f"beta must be a pair with low below high, got {checks.shown(beta)}")
         return low, high
     return checks.positive("beta", beta)
-
-
-def _asks_to_stop(callback: Callable[[Any], Any], sampler: Any) -> bool:
-    try:
-        return bool(callback(sampler))
-    except StopIteration:
-        return True

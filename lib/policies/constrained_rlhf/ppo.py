@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib import checks
+from lib.callbacks import run_asks_to_stop
 from lib.networks import Rollouts, Transformer, clipped_surrogate, gae, generate, response_log_probs
 from lib.policies.constrained_rlhf.language_models import LanguageModel
 from lib.policies.constrained_rlhf.multipliers import KLController, LagrangeMultipliers
@@ -156,7 +157,7 @@ class ConstrainedPPO:
             checks.function("callback", callback)
         for _ in range(iterations):
             self.step(prompts, references)
-            if callback is not None and _asks_to_stop(callback, self):
+            if run_asks_to_stop(callback, self):
                 break
         return self.history
 
@@ -333,10 +334,3 @@ def _check_pairs(prompts: Any, references: Any) -> None:
         raise ValueError("prompts must hold at least one prompt, got none")
     if references is not None and len(references) != len(prompts):
         raise ValueError(f"references must be as many as the {len(prompts)} prompts, got {len(references)}")
-
-
-def _asks_to_stop(callback: Callable[[ConstrainedPPO], Any], run: ConstrainedPPO) -> bool:
-    try:
-        return bool(callback(run))
-    except StopIteration:
-        return True

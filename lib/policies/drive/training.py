@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lib import checks
+from lib.callbacks import run_asks_to_stop
 from lib.networks import Rollouts, Transformer, response_log_probs
 from lib.policies.drive.evaluation import Task, checked, draw_answers, entropy_of, evaluate
 from lib.policies.drive.groups import AGGREGATIONS, group_advantages, grpo_loss
@@ -185,7 +186,7 @@ class Trainer:
             if most is not None and len(self.history) and self.history.programs[-1] - before >= most:
                 break
             self.step()
-            if callback is not None and _asks_to_stop(callback, self):
+            if run_asks_to_stop(callback, self):
                 break
         return self.history
 
@@ -319,7 +320,7 @@ def train_pre_grpo(
     kept, trainer, stopped = tuple(pool), Trainer(policy, task, PromptSampler(pool), config, rng), [False]
 
     def ends(now: Trainer) -> bool:
-        stopped[0] = callback is not None and _asks_to_stop(callback, now)
+        stopped[0] = run_asks_to_stop(callback, now)
         return stopped[0]
 
     for keep, steps in schedule.phases:  # Algorithm 1
@@ -334,10 +335,3 @@ def train_pre_grpo(
         if stopped[0]:
             break
     return trainer.history
-
-
-def _asks_to_stop(callback: Callable[[Trainer], Any], trainer: Trainer) -> bool:
-    try:
-        return bool(callback(trainer))
-    except StopIteration:
-        return True

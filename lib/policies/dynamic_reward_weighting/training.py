@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lib import checks
+from lib.callbacks import run_asks_to_stop
 from lib.networks import (
     ESTIMATORS,
     Rollouts,
@@ -351,16 +352,9 @@ def train(
     trainer.test(n)
     for step in range(1, steps + 1):
         trainer.step()
-        stop = callback is not None and _asks_to_stop(callback, trainer)
+        stop = run_asks_to_stop(callback, trainer)
         if step % every == 0 or step == steps or stop:
             trainer.test(n)
         if stop:
             break
     return trainer.history
-
-
-def _asks_to_stop(callback: Callable[[Trainer], Any], trainer: Trainer) -> bool:
-    try:
-        return bool(callback(trainer))
-    except StopIteration:
-        return True
