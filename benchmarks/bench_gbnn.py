@@ -39,7 +39,7 @@ def test_piece(benchmark, part, peer):
         options = {"maxiter": 100, "gtol": 0.0}
         return minimize(pieces._objective, start, arguments, method="L-BFGS-B", jac=True, options=options)
 
-    theirs = MLPRegressor(1, activation="logistic", solver="lbfgs", max_iter=100, tol=0.0, random_state=0)
+    theirs = MLPRegressor(hidden_layer_sizes=1, activation="logistic", solver="lbfgs", max_iter=100, tol=0.0, random_state=0)
     calls = {
         None: lambda: gbnn.fit_piece(part.X, r, max_iter=100, seed=0),
         "scikit-learn's MLPRegressor": lambda: rivals.fitted(theirs, part.X, r),

@@ -30,11 +30,12 @@ def test_complexity(benchmark, peer):
     assert np.allclose(benchmark.pedantic(call, rounds=3, warmup_rounds=1), 12.0, rtol=0.02)
 
 
-@pytest.mark.parametrize("rollouts", ["exact", "sampled"])
-def test_iteration(benchmark, rollouts):
+@pytest.mark.parametrize("peer", [None, "sampled rollouts"])
+def test_iteration(benchmark, peer):
     benchmark.extra_info.update(
-        slug="learned_active_learning", work=f"one iteration of training, {rollouts} rollouts, 3 points, 8 answers", peer=None
+        slug="learned_active_learning", work="one iteration of training, exact rollouts, 3 points, 8 answers", peer=peer
     )
+    rollouts = "sampled" if peer else "exact"
     thetas = draw_class(thresholds(3), 8.0, 60, seed=0)
     mapo = MAPO(thresholds(3), 8, thetas, 8.0, rollouts=rollouts, iterations=100, seed=0)
     benchmark.pedantic(mapo.step, rounds=10, warmup_rounds=1)
@@ -43,16 +44,17 @@ def test_iteration(benchmark, rollouts):
 @pytest.mark.parametrize("budget", [4, 6, 8])
 def test_losses(benchmark, budget):
     benchmark.extra_info.update(
-        slug="learned_active_learning", work=f"exact losses of 200 instances, 3 points, {budget} answers", peer=None
+        slug="learned_active_learning", work="exact losses of 200 instances, 3 points, by answers", size=budget
     )
     lattice, thetas = Lattice(thresholds(3), budget), draw_class(thresholds(3), 8.0, 200, seed=0)
     assert benchmark(lambda: lattice.losses(TablePolicy(lattice), thetas)).max() < 1
 
 
-def test_game(benchmark):
+@pytest.mark.parametrize("budget", [4, 6])
+def test_game(benchmark, budget):
     benchmark.extra_info.update(
-        slug="learned_active_learning", work="50 rounds of an exact game, 3 points, 6 answers", peer=None
+        slug="learned_active_learning", work="50 rounds of an exact game, 3 points, by answers", size=budget
     )
-    lattice, thetas = Lattice(thresholds(3), 6), draw_class(thresholds(3), 8.0, 60, seed=0)
+    lattice, thetas = Lattice(thresholds(3), budget), draw_class(thresholds(3), 8.0, 60, seed=0)
     game = benchmark.pedantic(lambda: solve_game(lattice, thetas, rounds=50), rounds=3, warmup_rounds=1)
     assert game.lower <= game.upper

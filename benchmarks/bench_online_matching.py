@@ -61,7 +61,9 @@ def test_growth(benchmark, n):
     assert benchmark.pedantic(lambda: stochastic_configuration_lp(board), rounds=2, warmup_rounds=1).success
 
 
-@pytest.mark.parametrize("displaced", ["equal", "general"])
-def test_guarantee(benchmark, displaced):
-    benchmark.extra_info.update(slug="online_matching", work=f"guarantee, 601 loads, {displaced} probabilities")
+@pytest.mark.parametrize("peer", [None, "general probabilities"])
+def test_guarantee(benchmark, peer):
+    work = "the guarantee of Stochastic Balance, 601 loads, equal probabilities"
+    benchmark.extra_info.update(slug="online_matching", work=work, peer=peer)
+    displaced = "general" if peer else "equal"
     assert benchmark.pedantic(lambda: guarantee("stochastic", displaced), rounds=2).ratio > 0.61

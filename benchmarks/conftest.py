@@ -1,0 +1,17 @@
+"""Every benchmark says what it is; one that does not fails, also where nothing is timed (``--benchmark-disable``)."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import papers
+
+
+@pytest.fixture(autouse=True)
+def says_what_it_is(benchmark):
+    """A chapter, a piece of work, and either a peer (None for ours) or a size; see `tools.benchmarks`."""
+    yield
+    said = benchmark.extra_info
+    assert said.get("slug") in papers.slugs(), f"extra_info names no chapter: {said}"
+    assert isinstance(said.get("work"), str), f"extra_info names no work: {said}"
+    assert ("peer" in said) != ("size" in said), f"extra_info must name a peer or a size: {said}"
