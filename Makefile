@@ -51,6 +51,7 @@ serve: book ## Show the book on http://localhost:8000
 
 test: env lint book ## Everything that must hold before a change lands
 	$(PY) -m pytest -n 2 -q
+	$(PY) -m pytest benchmarks/bench_*.py -n 2 -q --benchmark-disable
 	$(NBVAL) $$($(PY) -m tools.notebooks list)
 
 lint: env

@@ -12,6 +12,15 @@ from lib.backprop_free import gbnn
 from lib.backprop_free.gbnn import pieces
 from lib.backprop_free.gbnn.study import rivals, sets
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "SciPy's L-BFGS-B on the same objective": "our L-BFGS sums in one order, so that results are the same on every processor",
+    "Adam": "boosting fits every unit to convergence; the network of the same size is trained once",
+    "SGD": "boosting fits every unit to convergence; the network of the same size is trained once",
+    "L-BFGS": "boosting fits every unit to convergence; the network of the same size is trained once",
+    "trees": "scikit-learn's trees are compiled; each of our units is an optimization",
+}
+
 
 def stream(*axes):
     return experiment.rng(0, *axes)

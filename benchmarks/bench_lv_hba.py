@@ -9,6 +9,11 @@ import torch
 from lib.constrained.lv_hba import LVHBA, project_svm, study, weighted_svm
 from lib.constrained.lv_hba.study.races import PER_ITERATION
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "implicit differentiation": "a single loop takes many cheap steps; the peer takes a few with a full solve in each",
+}
+
 
 def samples(n: int, d: int = 30, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)

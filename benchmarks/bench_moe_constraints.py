@@ -11,6 +11,12 @@ from lib import experiment
 from lib.constrained import moe_constraints as moe
 from lib.constrained.moe_constraints import pde, study
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "scipy least_squares": "about the speed of compiled code, with the backward pass on top",
+    "implicit Euler": "the solver also fits the experts' coefficients; the stepper knows the equation's parameters",
+}
+
 SLUG = "moe_constraints"
 STARTS = np.linspace(0.02, 0.19, 8)
 

@@ -9,6 +9,12 @@ from scipy.optimize import minimize
 from lib.online.sea_omd import Ball, ConvexOMD, DynamicEnsemble, ExpConcaveOMD, play
 from lib.online.sea_omd.study import OFTRL, OGD, ONS, AdaGradNorm, Ader, CoinBetting, stream
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "OGD": "the optimistic step projects twice a round, gradient descent once",
+    "AdaGrad-norm": "the optimistic step projects twice a round, AdaGrad-norm once",
+}
+
 ROUNDS, RUNS = 300, 20
 BALL = Ball(5)
 LEARNERS = {

@@ -10,6 +10,12 @@ from lib import experiment
 from lib.constrained import sketched_sqp as ssqp
 from lib.constrained.sketched_sqp import study
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "numpy.linalg.solve": "row sketches in Python against LAPACK: a factorization is cheaper at 400 unknowns",
+    "scipy minres": "a well-conditioned system needs a handful of products; sketched rows need many",
+}
+
 SLUG = "sketched_sqp"
 
 

@@ -18,6 +18,12 @@ from lib.online.sor_bandit.study import (
     sor_cost_table,
 )
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "Tsallis-INF": "the peer ignores the context; ours fits a polynomial of it in every arm",
+    "epsilon-greedy": "the peer ignores the context; ours fits a polynomial of it in every arm",
+}
+
 GRID = np.linspace(1, 1.95, 20)
 SHIFTS = (-0.15, 0.65)
 ROUNDS = 400

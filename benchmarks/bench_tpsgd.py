@@ -9,6 +9,14 @@ from lib import experiment
 from lib.backprop_free import tpsgd
 from lib.backprop_free.tpsgd.study import steps
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "backpropagation": "every layer trains through a projection and a loss of its own; the gain is memory, not time",
+    "backpropagation through time": "each layer's gradients run forward through time; the gain is memory, not time",
+    "backward mode": "forward mode carries a derivative for every weight; it needs no history",
+    "automatic differentiation of the layer": "the same products; ours writes them out",
+}
+
 
 def stream(*axes):
     return experiment.rng(0, *axes)

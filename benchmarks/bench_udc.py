@@ -10,6 +10,12 @@ from lib.policies import udc
 from lib.policies.udc import study
 from lib.problems import routing
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "insertion, 2-opt and Or-opt": "the network divides and conquers before any local search",
+    "LKH 3 (elkai)": "LKH is compiled and made for tours; the network also solves other graph problems",
+}
+
 torch.set_num_threads(1)
 COORDS = routing.uniform_tsp(100, seed=0)
 START = routing.random_insertion(COORDS, 0)

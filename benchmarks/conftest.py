@@ -8,10 +8,12 @@ from lib import papers
 
 
 @pytest.fixture(autouse=True)
-def says_what_it_is(benchmark):
-    """A chapter, a piece of work, and either a peer (None for ours) or a size; see `tools.benchmarks`."""
+def says_what_it_is(benchmark, request):
+    """A chapter, a piece of work, and either a peer (None for ours) or a size; why ours takes longer, from ``SLOWER``."""
     yield
     said = benchmark.extra_info
+    if why := getattr(request.module, "SLOWER", {}).get(said.get("peer")):
+        said["why"] = why
     assert said.get("slug") in papers.slugs(), f"extra_info names no chapter: {said}"
     assert isinstance(said.get("work"), str), f"extra_info names no work: {said}"
     assert ("peer" in said) != ("size" in said), f"extra_info must name a peer or a size: {said}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lib import execute
+from lib import execute, papers
 from tools import compare, notebooks, scaffold
 
 # One thread per process, as the Makefile has it: read when numpy and torch load, which nothing above does.
@@ -32,6 +34,19 @@ def pytest_collectstart(collector):
     if not hasattr(IPyNbCell, "_plain_sanitize"):
         IPyNbCell._plain_sanitize = IPyNbCell.sanitize
         IPyNbCell.sanitize = _sanitize
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what the tests of each chapter took."""
+    names = sorted(papers.slugs(), key=len, reverse=True)
+    slug_in = re.compile(rf"(?<![a-z])({'|'.join(names)})(?![a-z])")
+    spent: Counter[str] = Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        found = slug_in.search(getattr(report, "nodeid", ""))
+        spent[found[1] if found else "all else"] += getattr(report, "duration", 0.0)
+    if len(spent) > 1:
+        told = ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.most_common())
+        terminalreporter.write_line(f"Seconds by chapter: {told}")
 
 
 def _sanitize(cell, output):

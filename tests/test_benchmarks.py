@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lib import papers
 from tools import benchmarks
 
 
@@ -28,6 +29,21 @@ def test_peers_make_ratios_and_sizes_make_series():
 def test_a_peer_without_ours_is_refused():
     with pytest.raises(ValueError, match="a peer was measured, ours was not"):
         benchmarks.condense(report(bench(1.0, peer="other")))
+
+
+def test_what_takes_longer_than_a_peer_says_why():
+    slow = bench(2.0, peer=None)
+    with pytest.raises(ValueError, match="ours takes 4 times as long as other"):
+        benchmarks.condense(report(slow, bench(0.5, peer="other")))
+    (row,) = benchmarks.condense(report(slow, bench(0.5, peer="other", why="it is compiled")))["comparisons"]
+    assert row["why"] == "it is compiled"
+
+
+def test_every_chapter_is_measured():
+    stored = json.loads(benchmarks.STORED.read_text(encoding="utf-8"))
+    measured = {entry["slug"] for entry in [*stored["comparisons"], *stored["growth"]]}
+    assert measured == set(papers.slugs())
+    assert all("why" in row for row in stored["comparisons"] if row["ratio"] < benchmarks.SLOWER)
 
 
 def test_what_is_stored_fits_its_digest_until_it_is_edited(tmp_path, monkeypatch):

@@ -26,8 +26,10 @@ GROWTH = """\
 :alt: {alt}
 :width: 700px
 
-Time against size, both relative to the smallest case; the gray line is proportional growth.
+Time against size, both relative to the smallest case, a panel for each chapter; the gray line is proportional growth. A
+panel's lines stand in the order of the table below: blue and solid, orange and dashed, green and dotted.
 :::"""
+COLUMNS, LINES = 4, (("blue", "-"), ("orange", "--"), ("green", ":"))
 
 
 def link(slug: str) -> str:
@@ -43,9 +45,19 @@ def page(folder: Path) -> str:
     comparisons = [entry for entry in stored["comparisons"] if entry["slug"] in known]
     if comparisons:
         parts += ["", AGAINST.format(cpu=escaped(stored["cpu"])), ""]
-        parts += [row("chapter", "the work", "`lib`", "against", "its time over ours"), row(*["---"] * 5)]
         parts += [
-            row(link(r["slug"]), escaped(r["work"]), _time(r["ours"]), escaped(r["peer"]), f"{_round(r['ratio'])} ×")
+            row("chapter", "the work", "`lib`", "against", "its time over ours", "why ours takes longer"),
+            row(*["---"] * 6),
+        ]
+        parts += [
+            row(
+                link(r["slug"]),
+                escaped(r["work"]),
+                _time(r["ours"]),
+                escaped(r["peer"]),
+                f"{_round(r['ratio'])} ×",
+                escaped(r.get("why", "")),
+            )
             for r in comparisons
         ]
     growth = [entry for entry in stored["growth"] if entry["slug"] in known]
@@ -89,7 +101,7 @@ def _spent(slug: str) -> str:
 
 
 def draw_growth(growth: list[dict[str, Any]], target: Path) -> None:
-    """One log-log figure of all series, named at their ends."""
+    """Log-log panels on common axes, one for each chapter, against the line of proportional growth."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -98,16 +110,22 @@ def draw_growth(growth: list[dict[str, Any]], target: Path) -> None:
     from lib import figures
 
     figures.style()
-    fig, ax = plt.subplots(figsize=(7.2, 4.2))
+    slugs = list(dict.fromkeys(entry["slug"] for entry in growth))
+    rows = -(-len(slugs) // COLUMNS)
+    fig, axes = plt.subplots(rows, COLUMNS, figsize=(7.4, 0.4 + 1.35 * rows), sharex=True, sharey=True, squeeze=False)
     most = max(entry["points"][-1][0] / entry["points"][0][0] for entry in growth)
-    ax.plot([1, most], [1, most], color=figures.PALETTE["gray"], linestyle="-", linewidth=6, alpha=0.25)
-    for entry in growth:
-        sizes, times = zip(*entry["points"], strict=True)
-        label = f"{entry['slug']}: {entry['work']}"
-        ax.plot([s / sizes[0] for s in sizes], [t / times[0] for t in times], marker="o", markersize=4, label=label)
-    ax.set(xscale="log", yscale="log", xlabel="size, times the smallest", ylabel="time, times that of the smallest")
-    fig.legend(loc="outside lower center", ncols=1)
-    fig.set_figheight(3.4 + 0.2 * len(growth))
+    for ax, slug in zip(axes.flat, slugs, strict=False):
+        ax.plot([1, most], [1, most], color=figures.PALETTE["gray"], linewidth=4, alpha=0.25)
+        for entry, (color, style) in zip([e for e in growth if e["slug"] == slug], LINES, strict=False):
+            sizes, times = zip(*entry["points"], strict=True)
+            relative = [s / sizes[0] for s in sizes], [t / times[0] for t in times]
+            ax.plot(*relative, color=figures.PALETTE[color], linestyle=style, marker="o", markersize=3)
+        ax.set_title(slug, fontsize=8, family="monospace")
+        ax.set(xscale="log", yscale="log")
+    for ax in axes.flat[len(slugs) :]:
+        ax.remove()
+    fig.supxlabel("size, times the smallest")
+    fig.supylabel("time, times that of the smallest")
     fig.savefig(target, dpi=200, metadata={"Software": None})
     plt.close(fig)
 
