@@ -37,6 +37,11 @@ def link(slug: str) -> str:
     return f"[{escaped(papers.heading(slug))}]({papers.part_of(slug)}/{slug}.ipynb)"
 
 
+def name(slug: str) -> str:
+    """A chapter's name in the package, linked: what fits where a chapter has many rows."""
+    return f"[`{slug}`]({papers.part_of(slug)}/{slug}.ipynb)"
+
+
 def page(folder: Path) -> str:
     """The whole page; the figure goes into a folder of generated files."""
     stored = json.loads(BENCHMARKS.read_text(encoding="utf-8")) if BENCHMARKS.is_file() else {"comparisons": [], "growth": []}
@@ -45,21 +50,13 @@ def page(folder: Path) -> str:
     comparisons = [entry for entry in stored["comparisons"] if entry["slug"] in known]
     if comparisons:
         parts += ["", AGAINST.format(cpu=escaped(stored["cpu"])), ""]
-        parts += [
-            row("chapter", "the work", "`lib`", "against", "its time over ours", "why ours takes longer"),
-            row(*["---"] * 6),
-        ]
-        parts += [
-            row(
-                link(r["slug"]),
-                escaped(r["work"]),
-                _time(r["ours"]),
-                escaped(r["peer"]),
-                f"{_round(r['ratio'])} ×",
-                escaped(r.get("why", "")),
-            )
-            for r in comparisons
-        ]
+        parts += [row("chapter", "the work", "`lib`", "time of a peer over ours"), row(*["---"] * 4)]
+        works: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for entry in comparisons:
+            works.setdefault((entry["slug"], entry["work"]), []).append(entry)
+        for (slug, work), peers in works.items():
+            told = "<br>".join(map(_against, peers))
+            parts.append(row(name(slug), escaped(work), _time(peers[0]["ours"]), told))
     growth = [entry for entry in stored["growth"] if entry["slug"] in known]
     if growth:
         names = "; ".join(entry["work"] for entry in growth)
@@ -70,11 +67,16 @@ def page(folder: Path) -> str:
             (small, short), (large, long) = entry["points"][0], entry["points"][-1]
             said = [f"{size:,}: {_time(seconds)}" for size, seconds in ((small, short), (large, long))]
             times = f"{_round(long / short)} × for {_round(large / small)} × the size"
-            parts.append(row(link(entry["slug"]), escaped(entry["work"]), *said, times))
+            parts.append(row(name(entry["slug"]), escaped(entry["work"]), *said, times))
     parts += _measured()
     parts += ["", "## A chapter's budget", "", row("chapter", "promised at `book`, one core", "recorded `full` runs")]
     parts += [row(*["---"] * 3), *(row(link(slug), f"{papers.sheet(slug).budget_s:g} s", _spent(slug)) for slug in known)]
     return "\n".join(parts) + "\n"
+
+
+def _against(entry: dict[str, Any]) -> str:
+    why = f" ({escaped(entry['why'])})" if "why" in entry else ""
+    return f"{_round(entry['ratio'])}\N{NO-BREAK SPACE}× {escaped(entry['peer'])}{why}"
 
 
 def _measured() -> list[str]:
