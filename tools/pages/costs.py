@@ -29,7 +29,7 @@ GROWTH = """\
 Time against size, both relative to the smallest case, a panel for each chapter; the gray line is proportional growth. A
 panel's lines stand in the order of the table below: blue and solid, orange and dashed, green and dotted.
 :::"""
-COLUMNS, LINES = 4, (("blue", "-"), ("orange", "--"), ("green", ":"))
+COLUMNS, LONGEST, LINES = 4, 25, (("blue", "-"), ("orange", "--"), ("green", ":"))
 
 
 def link(slug: str) -> str:
@@ -122,7 +122,7 @@ def draw_growth(growth: list[dict[str, Any]], target: Path) -> None:
             sizes, times = zip(*entry["points"], strict=True)
             relative = [s / sizes[0] for s in sizes], [t / times[0] for t in times]
             ax.plot(*relative, color=figures.PALETTE[color], linestyle=style, marker="o", markersize=3)
-        ax.set_title(slug, fontsize=8, family="monospace")
+        ax.set_title("_\n".join(slug.rsplit("_", 1)) if len(slug) > LONGEST else slug, fontsize=8, family="monospace")
         ax.set(xscale="log", yscale="log")
     for ax in axes.flat[len(slugs) :]:
         ax.remove()
