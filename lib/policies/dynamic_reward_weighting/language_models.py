@@ -322,6 +322,14 @@ def train_with_trl(
         Without TRL.
     TypeError, ValueError
         For a weighting that is none, or does not fit the rewards or the settings.
+
+    Notes
+    -----
+    On a GPU, with data sets of ``prompt`` and ``answer``::
+
+        train_with_trl(data, GradientInfluence([1 / 3] * 3, layers=range(10, 26)), output_dir="out")
+        guided = HypervolumeGuided(PREFERENCES["accuracy"], maximize=[True, False, True], where="advantage")
+        train_with_trl(data, guided, validator(held_out), output_dir="out")
     """
     if not isinstance(weighting, RewardWeighting):
         raise TypeError(f"weighting must be a RewardWeighting, got {checks.shown(weighting)}")
