@@ -161,6 +161,13 @@ def test_loss_by_hand():
     assert float(loss_of(logs, logs, None, gains, mask, config(beta=0.2))) == pytest.approx(-0.5)
 
 
+def test_loss_of_a_single_token_and_of_none():
+    logs, first = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-1.5, -1.0]])
+    for mask, wanted in (([[True, False]], -2.0 + 0.2 * (np.exp(-0.5) + 0.5 - 1)), ([[False, False]], 0.0)):
+        found = loss_of(logs, logs, first, torch.tensor([2.0]), torch.tensor(mask), config(beta=0.2))
+        assert float(found) == pytest.approx(wanted, rel=1e-6)
+
+
 def test_gradients_are_clipped_whole_and_then_restricted_to_layers():
     rows = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
     np.testing.assert_allclose(clipped_rows(rows, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
