@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import pickle
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_exact_distribution_of_one_preference_and_of_several_agree(trained):
     np.testing.assert_allclose(many.sum((1, 2)), 1)
     np.testing.assert_allclose(sampler.terminal_distribution(OMEGAS[3]), many[3], atol=1e-14)
     assert sampler.log_z(OMEGAS[3]) == pytest.approx(sampler.log_z(OMEGAS)[3])
+
+
+class Forgetful(mogfn.HyperGrid):
+    """A grid whose steps back are not counted."""
+
+    def log_backward(self, states):
+        return torch.zeros(len(states), dtype=torch.float64)
+
+
+def test_without_the_backward_policy_mass_goes_by_the_number_of_ways_too():
+    grid = Forgetful(["branin", "currin"], horizon=5)
+    sampler = mogfn.MOGFN(grid, beta=8.0, preferences=[0.5, 0.5], seed=0, **SMALL)
+    sampler.fit(150, 64)
+    ways = np.array([[math.comb(i + j, i) for j in range(5)] for i in range(5)])
+    found, right = sampler.terminal_distribution([0.5, 0.5]), grid.target([0.5, 0.5], 8.0)
+    wrong = right * ways / (right * ways).sum()
+    assert np.abs(found - wrong).sum() / 2 < 0.08
+    assert np.abs(found - right).sum() / 2 > 0.2
 
 
 def test_constant_rewards_are_sampled_uniformly():

@@ -161,6 +161,13 @@ def test_loss_by_hand():
     assert float(loss_of(logs, logs, None, gains, mask, config(beta=0.2))) == pytest.approx(-0.5)
 
 
+def test_loss_of_a_single_token_and_of_none():
+    logs, first = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-1.5, -1.0]])
+    for mask, wanted in (([[True, False]], -2.0 + 0.2 * (np.exp(-0.5) + 0.5 - 1)), ([[False, False]], 0.0)):
+        found = loss_of(logs, logs, first, torch.tensor([2.0]), torch.tensor(mask), config(beta=0.2))
+        assert float(found) == pytest.approx(wanted, rel=1e-6)
+
+
 def test_gradients_are_clipped_whole_and_then_restricted_to_layers():
     rows = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
     np.testing.assert_allclose(clipped_rows(rows, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
@@ -428,11 +435,40 @@ def test_trl_missing_or_asked_for_too_much(monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(ModuleNotFoundError, match="pip install trl"):
         language_models.train_with_trl("data", drw.FixedWeights(EQUAL))
-    for weighting in (drw.GradientInfluence(EQUAL), drw.HypervolumeGuided(EQUAL, UP3, where="advantage")):
-        with pytest.raises(ValueError, match="weighting"):
-            language_models.weighting_callback(None, weighting)
+    with pytest.raises(ValueError, match="3 rewards, got 2 weights"):
+        language_models.train_with_trl("data", drw.FixedWeights([0.5, 0.5]))
+    with pytest.raises(TypeError, match="weighting must be a RewardWeighting"):
+        language_models.train_with_trl("data", [0.5, 0.25, 0.25])
+    trainer = types.SimpleNamespace(weighting=drw.HypervolumeGuided(EQUAL, UP3))
     with pytest.raises(ValueError, match="validate is missing"):
-        language_models.weighting_callback(None, drw.HypervolumeGuided(EQUAL, UP3))
+        language_models.weighting_callback(trainer)
+    alone = types.SimpleNamespace(num_processes=1)
+    several = types.SimpleNamespace(num_processes=2)
+    for scale, accelerator, message in (
+        ("batch", alone, "scale_rewards must be"),
+        ("group", several, "one process only, got 2"),
+    ):
+        trainer = types.SimpleNamespace(weighting=drw.GradientInfluence(EQUAL), scale_rewards=scale, accelerator=accelerator)
+        with pytest.raises(ValueError, match=message):
+            language_models.weighting_callback(trainer)
+
+
+def test_coordinates_of_gradients_keep_their_inner_products():
+    rows = np.random.default_rng(0).normal(size=(3, 40))
+    rows[2] = rows[0] - 2 * rows[1]  # dependent
+    told = [[torch.from_numpy(row[:7]), torch.from_numpy(row[7:].reshape(3, 11))] for row in rows]
+    found = language_models._coordinates(told)
+    assert found.shape == (3, 3)
+    np.testing.assert_allclose(found @ found.T, rows @ rows.T, atol=1e-10)
+    np.testing.assert_allclose(drw.influence(found), drw.influence(rows), atol=1e-10)
+
+
+def test_blocks_of_language_models_are_found_by_name():
+    names = ["model.embed.weight", "model.layers.1.mlp.weight", "model.layers.11.mlp.weight", "h.1.attn.weight"]
+    assert language_models._counting(names, None) == [True] * 4
+    assert language_models._counting(names, [1]) == [False, True, False, True]
+    with pytest.raises(ValueError, match="layers must be blocks"):
+        language_models._counting(names, [2])
 
 
 def test_hypervolume_says_what_it_needs(monkeypatch):

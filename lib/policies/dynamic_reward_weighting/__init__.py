@@ -5,8 +5,8 @@ Reinforcement learning of a language policy from several rewards, whose weights 
 last checkpoint enlarged the hypervolume, or moved toward rewards whose gradients agree with the sum of all.
 
 Implemented: both weightings, fixed weights, the three rewards of the paper, GRPO, Dr. GRPO, RLOO and REINFORCE++ for the
-policies of `lib.networks`; for language models on a GPU fixed and hypervolume-guided weights in TRL (`language_models`, which
-imports TRL when it is used). Not implemented: weights that follow gradients in TRL, accumulation of influences over steps.
+policies of `lib.networks`; for language models on a GPU all three weightings with GRPO in TRL (`language_models`, which imports
+TRL when it is used). Not implemented: accumulation of influences over steps, gradients of several processes in TRL.
 
 ============== ======================================================== ========= ========
 symbol         name                                                     shape     equation
