@@ -101,7 +101,16 @@ test-newest: ## Unit and smoke tests with the newest dependencies (torch stays a
 	$(MAKE) floating VENV=.venv-newest RESOLVE=newest
 test-oldest: ## Unit and smoke tests with the oldest allowed dependencies (torch stays at the lock's version)
 	$(MAKE) floating VENV=.venv-oldest RESOLVE=oldest
-.PHONY: floating
+# What chapters can work with but the book does not need; each asks for other versions than the lock's, so it has its own place.
+PEERS := tensordict torch_geometric einops linear-attention-transformer trl datasets transformers tokenizers diffusers torchjd quadprog
+# Their bounds (NumPy below 2; a package that is gone) would refuse the lock's versions; what they do works with them.
+PEERS_ALONE := torchgfn torchattacks gbnn
+test-peers: ## The tests against packages that are not in the lock: torchgfn, TRL, transformers, diffusers, torchjd, ...
+	$(MAKE) env VENV=.venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) $(PEERS)
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PEERS_ALONE)
+	.venv-peers/bin/python -m pytest -q $$(grep -rlE 'importorskip\("(gbnn|gfn|trl|transformers|diffusers|torchjd|torchattacks)' tests)
+.PHONY: floating test-peers
 floating:
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP_TORCH)
