@@ -63,9 +63,9 @@ class SSO(torch.optim.Optimizer):
 
     Notes
     -----
-    ``targets()`` has to give the same outputs for the same parameters. With dropout, or with batch statistics that a forward pass
-    changes, a line search compares values of different functions; running averages move at every one of `forward_passes`. A
-    ``state_dict`` holds counts and the last step, not the functions `inner` and `eta_schedule`.
+    ``targets()`` has to give the same outputs for the same parameters. With dropout a line search compares values of different
+    functions; running averages of batch statistics move at every one of `forward_passes`. A ``state_dict`` holds counts and
+    the last step, not the functions `inner` and `eta_schedule`.
 
     Examples
     --------
