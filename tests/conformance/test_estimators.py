@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lib.backprop_free.gbnn import GBNNClassifier, GBNNRegressor
+from lib.backprop_free.tpsgd import TPSGDClassifier
 from lib.constrained.bilevel_penalty import HyperCleaner
 from lib.constrained.lv_hba import BilevelSVC
 from lib.constrained.topo_swaps import TOPO
@@ -25,6 +26,7 @@ CLASSIFIERS = [
     AnyLossClassifier(max_iter=50),
     AnyLossClassifier(metric="gmean", max_iter=50),
     GBNNClassifier(n_units=6, max_iter=40, random_state=0),
+    TPSGDClassifier((16,), max_iter=60, random_state=0),
 ]
 ESTIMATORS = [
     *CLASSIFIERS,

@@ -51,3 +51,32 @@ def test_labels_of_a_data_frame_and_missing_ones():
     np.testing.assert_array_equal(gns.Logistic.of(X, y.astype(object)).A, gns.Logistic.of(X, y).A)
     with pytest.raises(ValueError, match="y must hold"):
         gns.Logistic.of(X, [0.0, 0.0, 0.0, np.nan])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_hessian_in_single_or_half_precision_may_be_symmetric_to_its_own_digits(dtype):
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(40, 5))
+    H = (A.T @ A / 40).astype(dtype)
+    H[0, 1] += 20 * np.finfo(dtype).eps * H.max()
+    exact = A.T @ A / 40
+    arguments = {"fun": lambda x: x @ exact @ x / 2, "x0": np.ones(5), "jac": lambda x: exact @ x}
+    assert minimize(hess=lambda x: H, **arguments).success
+    with pytest.raises(ValueError, match="symmetric"):
+        minimize(hess=lambda x: H.astype(float), **arguments)
+    H[0, 1] += H.max()
+    with pytest.raises(ValueError, match="symmetric"):
+        minimize(hess=lambda x: H, **arguments)
+
+
+def test_bounds_of_gamma_hold_for_logistic_regression_with_the_exact_hessian_and_the_fisher_matrix():
+    rng = np.random.default_rng(1)
+    A = rng.normal(size=(80, 5))
+    f = gns.Logistic(A * np.sign(A.sum(axis=1) + rng.normal(size=80))[:, None])
+    longest, x = np.sqrt((A**2).sum(axis=1).max()), np.zeros(5)  # M = R in (9); the error of the Fisher matrix is at most R^2 f
+    for _ in range(4):
+        g, options = f.grad(x), {"n_dirs": 100, "vectorized": True}
+        assert gns.gamma_estimate(f.grad, x, f.hess(x), **options) >= 1 / longest
+        apart = np.linalg.norm(g) / (longest**2 * f.value(x))
+        assert gns.gamma_estimate(f.grad, x, f.hess(x, "fisher"), **options) >= gns.combine(1 / longest, apart)
+        x = x - np.linalg.solve(f.hess(x) + 0.1 * np.eye(5), g) / 2

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.utils.prune
 
 from lib.gradient.mfac import (
     KeepPruned,
@@ -332,3 +333,45 @@ def test_frozen_weights_are_refused_by_name():
     model.weight.requires_grad_(False)
     with pytest.raises(ValueError, match="params must require gradients"):
         collect_gradients(model, torch.nn.functional.mse_loss, [(torch.ones(2, 3), torch.ones(2, 1))])
+
+
+def frozen_by_torch(how):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    how(model[1])
+    return model
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda layer: torch.nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+        lambda layer: torch.nn.utils.parametrizations.weight_norm(layer),
+    ],
+)
+def test_a_weight_that_is_computed_from_others_is_refused_and_not_said_to_be_pruned(gen, how):
+    model = frozen_by_torch(how)
+    batches = [(torch.randn(4, 4), torch.randn(4, 2))] * 3
+    for call in (lambda: prunable(model), lambda: collect_gradients(model, torch.nn.functional.mse_loss, batches)):
+        with pytest.raises(ValueError, match="weight of 1 is computed from others"):
+            call()
+    with pytest.raises(TypeError, match="params must hold parameters"):
+        obs_prune(model, lambda: torch.zeros(2, 6), 0.5, params=[model[1].weight])
+
+
+def test_a_lazy_layer_is_refused_until_it_has_a_shape():
+    model = torch.nn.Sequential(torch.nn.LazyLinear(2))
+    with pytest.raises(ValueError, match="weight of 0 has no shape yet"):
+        prunable(model)
+    model(torch.ones(1, 3))
+    assert [tuple(p.shape) for p in prunable(model)] == [(2, 3)]
+
+
+def test_masks_that_are_replaced_are_checked_too():
+    w = torch.nn.Parameter(torch.ones(3))
+    keep = KeepPruned(torch.optim.SGD([w], 0.1), [w], [torch.tensor([True, False, True])])
+    for bad in ([torch.tensor([False])], [torch.ones(3)], []):
+        with pytest.raises(ValueError, match="masks"):
+            keep.masks = bad
+    keep.masks = [torch.tensor([False, False, True])]
+    keep.apply()
+    assert w.tolist() == [0.0, 0.0, 1.0]

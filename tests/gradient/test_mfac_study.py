@@ -121,10 +121,34 @@ def test_schemes_prune_to_the_same_sparsity_and_leave_the_dense_network(images):
 
 def test_gradual_pruning_keeps_zeros(images):
     dense = convnet(rng("dense"))
-    for by in ("magnitude", "blocks"):
+    for by in protocols.GRADUAL:
         seen = protocols.gradual(dense, by, PruneSchedule((0.5, 0.9), every=1), images, images, 4, 2, rng)
         assert len(seen) == 5
         assert all(0 <= a <= 1 for a in seen)
+
+
+def test_gradual_pruning_by_the_diagonal_moves_nothing_but_by_training(images, monkeypatch):
+    monkeypatch.setattr(protocols, "train", lambda *args: None)
+    dense = convnet(rng("dense"))
+    asked = []
+    real = protocols.obs_prune
+    monkeypatch.setattr(
+        protocols, "obs_prune", lambda model, *a, **kw: asked.append((model, a, r := real(model, *a, **kw))) or r
+    )
+    protocols.gradual(dense, "diagonal", PruneSchedule((0.5, 0.9), every=1), images, images, 4, 2, rng)
+    assert [arguments[1:] for _, arguments, _ in asked] == [(0.5, 1, 2), (0.9, 1, 2)]
+    model, _, last = asked[-1]
+    for before, after, mask in zip(prunable(dense), prunable(model), last.masks, strict=True):
+        assert torch.equal(after, before * mask)
+
+
+def test_second_data_prunes_one_network_by_all_schemes():
+    args = (64, 32, 1, 0.9, (2, 2), PruneSchedule((0.5, 0.9), every=1), 64, 1)
+    found = protocols.second_data("mnist", *args, rng)
+    assert list(found) == [
+        "before", "magnitude", "diagonal, recomputed", "blocks, recomputed", "gradual, magnitude", "gradual, blocks",
+    ]  # fmt: skip
+    assert found == protocols.second_data("mnist", *args, rng)
 
 
 def test_trials_are_the_middle_rates_and_the_first_changes(images):

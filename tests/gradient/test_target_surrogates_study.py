@@ -218,6 +218,15 @@ def test_reduced_rows_have_the_loss_of_all_rows():
     assert_allclose(float(task.loss(task.X @ W)), full, rtol=1e-10)
 
 
+@pytest.mark.parametrize("width", [None, 10, 4, 1])
+def test_least_loss_of_a_factorization_is_below_every_run_and_reached(width):
+    task = study.ill_conditioned(3)
+    least = study.least_loss(task, width)
+    losses = study.factorize(task, "sso", 1.0, m=200, width=width, steps=10, seed=1)
+    assert losses.min() >= least - 1e-15
+    assert losses[-1] - least <= 1e-3 * (losses[0] - least)
+
+
 def test_factorization_falls_faster_with_more_inner_steps():
     task = study.ill_conditioned(0)
     ends = [study.factorize(task, "sso", 1.0, m, steps=10)[-1] for m in (1, 10, 50)]

@@ -6,8 +6,9 @@ Frontiers in Neuroscience 15, 2021, arXiv:1909.01311.
 
 Implemented: the local rule with five named losses and any function; targets of four laws; fully connected, convolutional and
 recurrent layers (three ways to place the target in time, and the layer-local gradient in forward mode); training with one
-torch optimizer per layer, no gradient kept across layers; the code that layers learn; memory and angles. `study` holds the
-rivals (backpropagation, DFA, DRTP, frozen layers, trained local classifiers) and protocols.
+torch optimizer per layer, no gradient kept across layers; the same as a scikit-learn classifier (`TPSGDClassifier`); the code
+that layers learn; memory and angles. `study` holds the rivals (backpropagation, DFA, DRTP, frozen layers, trained local
+classifiers) and protocols.
 
 Not known to us, so ours: the law of the projections, the paper's networks and learning rates, how it treats time, its adaptors.
 
@@ -27,6 +28,10 @@ eta, eta_h          ``lr``, ``lr * hidden_scale``  learning rates of the head an
 =================== ============================== =======================================================================
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential
 from lib.backprop_free.tpsgd.measure import PeakBytes, compare_gradients, peak_bytes
 from lib.backprop_free.tpsgd.recurrent import forward_mode_gradients, recurrent_loss, recurrent_states
@@ -38,6 +43,7 @@ __all__ = [
     "PeakBytes",
     "TPBlock",
     "TPRecurrent",
+    "TPSGDClassifier",
     "TPSequential",
     "compare_gradients",
     "dense_gradients",
@@ -52,3 +58,12 @@ __all__ = [
     "residual",
     "slope",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`TPSGDClassifier` loads scikit-learn, so it is imported when it is asked for."""
+    if name == "TPSGDClassifier":
+        from lib.backprop_free.tpsgd.classifier import TPSGDClassifier
+
+        return TPSGDClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -234,7 +234,8 @@ class TPSequential(nn.Module):
     ) -> list:
         """One optimizer ``make(parameters, lr=..., **settings)`` per layer, head last; hidden layers at lr * hidden_scale.
 
-        With ``hidden_scale=0`` the hidden layers stay as they are ("shallow" learning: random features).
+        `make` is a torch optimizer whose step needs no closure (not L-BFGS). With ``hidden_scale=0`` the hidden layers stay as
+        they are ("shallow" learning: random features).
         """
         lr = checks.positive("lr", lr)
         hidden = lr * checks.number("hidden_scale", hidden_scale, low=0)

@@ -295,10 +295,10 @@ def _root(v: Array, product: Callable[[Array], Array]) -> float:
     return largest * float(np.sqrt(scaled @ product(scaled)))
 
 
-def check_symmetric(name: str, matrix: Array) -> None:
-    """Refuse a matrix that is not square or not symmetric to eight digits; the message calls it `name`."""
+def check_symmetric(name: str, matrix: Array, rtol: float = 1e-8) -> None:
+    """Refuse a matrix that is not square or not symmetric up to `rtol` times its largest entry; the message calls it `name`."""
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name} must be square, got shape {matrix.shape}")
     gap = np.abs(matrix - matrix.T).max()
-    if gap > 1e-8 * np.abs(matrix).max():
+    if gap > rtol * np.abs(matrix).max():
         raise ValueError(f"{name} must be symmetric, got a difference of {gap:.3g} to its transpose")

@@ -334,11 +334,12 @@ class _Problem:
             H = np.asarray(H)
             if H.dtype.kind not in "biuf" or H.size != n * n:
                 raise ValueError(f"hess must return real numbers of shape ({n}, {n}), got {checks.shown(H)}")
+            digits = float(np.finfo(H.dtype).eps) if H.dtype.kind == "f" else 0.0
             H = np.asarray(H, dtype=float).reshape(n, n)
             if not np.isfinite(H).all():
                 raise _NotFinite
             if first:
-                check_symmetric("what hess returns", H)
+                check_symmetric("what hess returns", H, max(1e-8, 100 * digits))
         elif tuple(H.shape) != (n, n):
             raise ValueError(f"hess must return a matrix of shape ({n}, {n}), got {H.shape}")
         return H

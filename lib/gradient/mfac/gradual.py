@@ -29,6 +29,11 @@ class KeepPruned:
     masks : sequence of bool tensors
         True where a weight is left, one for each parameter. May be replaced, by assigning to ``masks``, after more pruning.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For an `optimizer` that is none, and for masks that do not fit, also where they are replaced.
+
     Examples
     --------
     >>> import torch
@@ -47,11 +52,22 @@ class KeepPruned:
     ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {checks.shown(optimizer)}")
-        self.params, self.masks = list(params), list(masks)
-        check_masks(self.params, self.masks)
+        self.params = list(params)
+        self.masks = list(masks)
         self.apply()
         self._optimizer = optimizer
         self._handle: Any = optimizer.register_step_post_hook(self)
+
+    @property
+    def masks(self) -> list[torch.Tensor]:
+        """True where a weight is left."""
+        return self._masks
+
+    @masks.setter
+    def masks(self, masks: Sequence[torch.Tensor]) -> None:
+        masks = list(masks)
+        check_masks(self.params, masks)
+        self._masks = masks
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_handle": self._handle is not None}

@@ -19,6 +19,14 @@ from .surgeon import obs_step, sparsity_path
 def prunable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The weights of a model's linear and convolutional layers, without biases and normalization: what is pruned.
 
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
+    ValueError
+        For a weight that is computed from others, as by ``torch.nn.utils.prune`` and by parametrizations (what is written into
+        it does not stay), and for one without a shape yet (lazy layers).
+
     Examples
     --------
     >>> import torch
@@ -29,8 +37,29 @@ def prunable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {checks.shown(model)}")
     kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
-    found: dict[Any, None] = dict.fromkeys(layer.weight for layer in model.modules() if isinstance(layer, kinds))
+    found: dict[Any, None] = {}
+    for name, layer in model.named_modules():
+        if not isinstance(layer, kinds):
+            continue
+        if not isinstance(layer.weight, torch.nn.Parameter):
+            raise ValueError(
+                f"the weight of {name or 'model'} is computed from others: make pruning or parametrization permanent"
+            )
+        if isinstance(layer.weight, torch.nn.parameter.UninitializedParameter):
+            raise ValueError(f"the weight of {name or 'model'} has no shape yet: run the model once")
+        found[layer.weight] = None
     return list(found)
+
+
+def _given(model: torch.nn.Module, params: Sequence[torch.nn.Parameter] | None) -> list[torch.nn.Parameter]:
+    """The parameters that are meant: those of `prunable` by default."""
+    params = prunable(model) if params is None else list(params)
+    if not params:
+        raise ValueError("params must not be empty: the model has no linear or convolutional layer")
+    for p in params:
+        if not isinstance(p, torch.nn.Parameter):
+            raise TypeError(f"params must hold parameters, got {checks.shown(p)}")
+    return params
 
 
 def collect_gradients(
@@ -73,9 +102,7 @@ def collect_gradients(
     torch.Size([5, 6])
     """
     checks.function("loss_fn", loss_fn)
-    params = prunable(model) if params is None else list(params)
-    if not params:
-        raise ValueError("params must not be empty: the model has no linear or convolutional layer")
+    params = _given(model, params)
     if not all(p.requires_grad for p in params):
         raise ValueError("params must require gradients: some are frozen")
     training = {layer: layer.training for layer in model.modules()}
@@ -180,9 +207,7 @@ def obs_prune(
     damp, update = checks.positive("damp", damp), checks.boolean("update", update)
     if block_size is not None:
         block_size = checks.integer("block_size", block_size, low=1)
-    params = prunable(model) if params is None else list(params)
-    if not params:
-        raise ValueError("params must not be empty: the model has no linear or convolutional layer")
+    params = _given(model, params)
     alive = _one_mask(params, masks)
     d, saliency = len(alive), torch.full((len(alive),), math.inf)
     now = 1 - int(alive.sum()) / d

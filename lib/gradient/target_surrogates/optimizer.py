@@ -61,6 +61,12 @@ class SSO(torch.optim.Optimizer):
         For settings out of range, several groups, a closure of another form, targets or losses that are not finite. What ends
         a step leaves the parameters and counts as they were before it.
 
+    Notes
+    -----
+    ``targets()`` has to give the same outputs for the same parameters. With dropout a line search compares values of different
+    functions; running averages of batch statistics move at every one of `forward_passes`. A ``state_dict`` holds counts and
+    the last step, not the functions `inner` and `eta_schedule`.
+
     Examples
     --------
     >>> import torch

@@ -30,7 +30,8 @@ def target_step(schedule: str, t: int, eta: float = 4.0, total_steps: int | None
     total_steps : int, optional
         T, needed by "exponential" only.
     squares : float, optional
-        Sum over s <= t of ||g_s||^2, needed by "adagrad" only; not negative.
+        Sum over s <= t of ||g_s||^2, needed by "adagrad" only; not negative. The norm is over all examples of a batch: the same
+        step in larger batches needs an `eta` that grows with the root of their size.
 
     Raises
     ------

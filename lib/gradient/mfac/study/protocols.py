@@ -14,7 +14,7 @@ from torch import nn
 from ..gradual import KeepPruned, PruneSchedule
 from ..pruning import collect_gradients, obs_prune, prunable
 from ..static import StaticFisherInverse
-from .network import Images, Rng, accuracy, convnet, tenfold, train
+from .network import Images, Rng, accuracy, convnet, drawn_images, tenfold, train
 from .rivals import magnitude_prune
 
 LOSS = nn.functional.cross_entropy
@@ -31,6 +31,9 @@ SCHEMES: dict[str, tuple[int | None, bool, bool] | None] = {
     "blocks, not moved": (128, False, False),
     "blocks, recomputed, not moved": (128, True, False),
 }
+
+#: What gradual pruning goes by -> block size; None: the size of the weights.
+GRADUAL: dict[str, int | None] = {"magnitude": None, "diagonal": 1, "blocks": 128}
 
 
 def dense_network(rng: Rng, index: int, images: Images, epochs: int) -> nn.Module:
@@ -80,10 +83,11 @@ def one_shot(
 def gradual(
     dense: nn.Module, by: str, schedule: PruneSchedule, images: Images, test: Images, n_grads: int, n_recompute: int, rng: Rng
 ) -> list[float]:
-    """Prune, train, prune, ...: test accuracy before, after each pruning and after each epoch. `by`: magnitude or blocks.
+    """Prune, train, prune, ...: test accuracy before, after each pruning and after each epoch. `by`: see `GRADUAL`.
 
-    Both are fine-tuned alike, on the same batches.
+    All are fine-tuned alike, on the same batches.
     """
+    block_size = GRADUAL[by]
     model, masks = copy.deepcopy(dense), None
     params = prunable(model)
     optimizer = torch.optim.SGD(model.parameters(), schedule.high, momentum=0.9)
@@ -95,8 +99,8 @@ def gradual(
             gradients = fresh_gradients(model, images, n_grads, rng("gradual", epoch))
             result = (
                 magnitude_prune(model, target, params)
-                if by == "magnitude"
-                else obs_prune(model, gradients, target, n_recompute=n_recompute, params=params, masks=masks)
+                if block_size is None
+                else obs_prune(model, gradients, target, block_size, n_recompute, params=params, masks=masks)
             )
             masks = keep.masks = result.masks
             seen.append(accuracy(model, test))
@@ -105,6 +109,25 @@ def gradual(
         train(model, optimizer, images, 1, 64, rng("tuning", epoch))
         seen.append(accuracy(model, test))
     return seen
+
+
+def second_data(
+    name: str, n_train: int, n_test: int, epochs: int, sparsity: float, size: tuple[int, int], schedule: PruneSchedule,
+    n_images: int, n_recompute: int, rng: Rng,
+) -> dict[str, float]:  # fmt: skip
+    """One network on other images: test accuracy of three schemes in one shot, and of two ways to prune gradually.
+
+    `size` is numbers of gradients and of recomputations in one shot; `n_images`, `n_recompute` belong to gradual pruning.
+    """
+    images, _, test = drawn_images(rng("data"), n_train, n_test, name)
+    dense = dense_network(rng, 0, images, epochs)
+    schemes = ("magnitude", "diagonal, recomputed", "blocks, recomputed")
+    shot = one_shot(dense, schemes, [sparsity], images, test, *size, rng)
+    found = {"before": accuracy(dense, test)} | {scheme: values[0] for scheme, values in shot.items()}
+    for by in ("magnitude", "blocks"):
+        args = (schedule, images.first(n_images), test, size[0], n_recompute, rng)
+        found[f"gradual, {by}"] = gradual(dense, by, *args)[-1]
+    return found
 
 
 def single_weights(dense: nn.Module, images: Images, n: int, n_grads: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

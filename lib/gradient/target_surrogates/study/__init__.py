@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .imitation import IMITATORS, Imitation, imitate, learner
-from .networks import DIGIT_METHODS, digits_network, drawn, factorize, factors, ill_conditioned, mnist_digits, train_digits
+from .networks import (
+    DIGIT_METHODS,
+    digits_network,
+    drawn,
+    factorize,
+    factors,
+    ill_conditioned,
+    least_loss,
+    mnist_digits,
+    train_digits,
+)
 from .pendulum import features, pendulum_expert, pendulum_step, roll_out, start_states
 from .picture import BENT_LABELS, bent_outputs, bent_path
 from .protocols import (
@@ -48,6 +58,7 @@ __all__ = [
     "imitate",
     "lbfgs_curve",
     "learner",
+    "least_loss",
     "linear_task",
     "log_ratio",
     "mnist_digits",

@@ -86,6 +86,27 @@ def factors(width: int | None, seed: int) -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(W / len(W) ** 0.5) for W in uniform]
 
 
+def least_loss(task: Regression, width: int | None) -> float:
+    """The least loss that a linear network with a hidden layer of `width` (None: without one) can have.
+
+    Its map is any matrix of that rank, so by Eckart and Young half of the squares of the singular values that are left is left.
+
+    Parameters
+    ----------
+    task : Regression
+    width : int or None
+
+    Examples
+    --------
+    >>> from lib.gradient.target_surrogates import study
+    >>> task = study.ill_conditioned(0)
+    >>> study.least_loss(task, 1) > study.least_loss(task, 4) > study.least_loss(task, None)
+    True
+    """
+    rank = min(task.Y.shape) if width is None else checks.integer("width", width, low=1)
+    return 0.5 * float((torch.linalg.svdvals(task.Y)[rank:] ** 2).sum()) / task.rows
+
+
 def factorize(
     task: Regression, method: str, step: float, m: int = 1, width: int | None = 10, steps: int = 50, seed: int = 0
 ) -> Floats:
