@@ -102,7 +102,7 @@ test-newest: ## Unit and smoke tests with the newest dependencies (torch stays a
 test-oldest: ## Unit and smoke tests with the oldest allowed dependencies (torch stays at the lock's version)
 	$(MAKE) floating VENV=.venv-oldest RESOLVE=oldest
 # What chapters can work with but the book does not need; each asks for other versions than the lock's, so it has its own place.
-PEERS := tensordict torch_geometric einops linear-attention-transformer trl datasets transformers tokenizers diffusers torchjd quadprog
+PEERS := tensordict torch_geometric einops linear-attention-transformer trl datasets transformers tokenizers diffusers torchjd quadprog qpsolvers
 # Their bounds (NumPy below 2; a package that is gone) would refuse the lock's versions; what they do works with them.
 PEERS_ALONE := torchgfn torchattacks gbnn
 test-peers: ## The tests against packages that are not in the lock: torchgfn, TRL, transformers, diffusers, torchjd, ...
