@@ -147,6 +147,9 @@ class CBO(torch.optim.Optimizer):
             _write(particle, params)
         with torch.enable_grad():  # a closure may call backward
             loss = closure()
+        if loss is None or (isinstance(loss, torch.Tensor) and loss.numel() != 1):
+            found = "None" if loss is None else f"a tensor of shape {tuple(loss.shape)}"
+            raise ValueError(f"closure must return the loss, one number, it returned {found}")
         return torch.as_tensor(loss, device=particle.device).detach().to(torch.float64).reshape(())
 
     def _normals(self, shape: Any, like: torch.Tensor) -> torch.Tensor:
