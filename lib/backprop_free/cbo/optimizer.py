@@ -83,13 +83,14 @@ class CBO(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         # A generator cannot be pickled, its state can.
-        return {**state, "generator": None if self.generator is None else self.generator.get_state()}
+        kept = None if self.generator is None else (str(self.generator.device), self.generator.get_state())
+        return {**state, "generator": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.get("generator")
-        if isinstance(saved, torch.Tensor):
-            generator = torch.Generator()
-            generator.set_state(saved)
+        if isinstance(saved, tuple):
+            generator = torch.Generator(saved[0])
+            generator.set_state(saved[1])
             state = {**state, "generator": generator}
         super().__setstate__(state)
 
