@@ -111,3 +111,21 @@ def test_complexity_does_not_depend_on_units_or_order():
     order = [2, 0, 1]
     turned = lal.complexity(thetas[:, order], lal.QueryProblem(problem.Z[::-1, order]))[0]
     np.testing.assert_allclose(turned, rho, rtol=3e-3)
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_regret_in_another_unit_is_the_same_game(unit):
+    """Weights once moved by the loss itself: in large units the bounds stayed far apart, in small ones as well."""
+    thetas = [[0.5, 0.2, 0.1], [0.1, 0.4, 0.2], [0.0, 0.1, 0.3], [-0.3, -0.2, -0.5]]
+    games = []
+    for scale in (1.0, unit):
+        problem = lal.QueryProblem(scale * np.eye(3), "regret")
+        games.append(lal.solve_game(lal.Lattice(problem, 3), thetas, rounds=60))
+    assert games[1].lower == pytest.approx(unit * games[0].lower, rel=1e-9)
+    assert games[1].upper == pytest.approx(unit * games[0].upper, rel=1e-9)
+    assert games[0].upper - games[0].lower < 0.01
+    rows = []
+    for scale in (1.0, unit):
+        table = lal.TablePolicy(lal.Lattice(lal.QueryProblem(scale * np.eye(3)), 2))
+        rows.append(table.probabilities([[1, 1, 0]], [[1, -1, 0]])[1])
+    np.testing.assert_array_equal(*rows)

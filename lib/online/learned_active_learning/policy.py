@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 def most_fitting(problem: QueryProblem, sums: Array) -> Array:
     """The decision without learning: the hypothesis with the largest z . S, ties shared, as probabilities (B, K)."""
     scores = sums @ problem.Z.T
-    top = scores >= scores.max(1, keepdims=True) - 1e-9 * (1 + np.abs(scores).max(1, keepdims=True))
+    size = (np.abs(sums) @ np.abs(problem.Z).T).max(1, keepdims=True)
+    top = scores >= scores.max(1, keepdims=True) - 1e-9 * size
     return top / top.sum(1, keepdims=True)
 
 
