@@ -205,3 +205,23 @@ def test_bad_input_is_refused_by_name():
         al.alf_lb(g, 3, SignStep(), 1)
     with pytest.raises(ValueError, match="x must"):
         al.lagrangian(g, np.ones((3, 10)), np.zeros(3), 1)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-12, 1e-6, 1e6, 1e100])
+def test_the_program_does_not_depend_on_the_unit_of_the_affinities(scale):
+    """A solver's tolerances are absolute: small affinities once came back 17 percent short, as a success."""
+    g = scores(64, 4)
+    best, other = al.solve_assignment_lp(g, 2), al.solve_assignment_lp(scale * g, 2)
+    assert other.success
+    assert other.fun == pytest.approx(scale * best.fun, rel=1e-12)
+    np.testing.assert_array_equal(other.x, best.x)
+    np.testing.assert_allclose(other.prices, scale * best.prices, rtol=1e-9)
+    assert al.dual_value(scale * g, other.prices, 2) == pytest.approx(other.fun, rel=1e-12)
+
+
+def test_experts_in_another_order_are_the_same():
+    g, order = scores(64, 5), np.array([3, 0, 4, 1, 2])
+    for rule in RULES:
+        one, two = al.alf_lb(g, 2, rule, 40), al.alf_lb(g[:, order], 2, rule, 40)
+        np.testing.assert_allclose(two.prices, one.prices[:, order], atol=1e-12)
+        np.testing.assert_array_equal(two.loads, one.loads[:, order])

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch.nn import functional
 
 from lib.online import alf_lb as al
@@ -186,3 +187,50 @@ def test_bad_input_is_refused_by_name():
         auxiliary_loss(torch.rand(3, 4), torch.full((3, 1), 4), 0.1)
     with pytest.raises(ValueError, match="chosen must hold"):
         auxiliary_loss(torch.rand(3, 4), torch.rand(3, 1), 0.1)
+
+
+@pytest.mark.parametrize("dispatch", ["sorted", "dense"])
+def test_autocast_trains_and_keeps_the_outer_type(dispatch):
+    moe = layer(4, 2, dtype=torch.float32, dispatch=dispatch, balancer=LoadBalancer(4, 2), alpha=0.1)
+    x = batch(dtype=torch.float32)
+    exact = moe(x).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = moe(x)
+    assert y.dtype == torch.float32
+    assert (y - exact).abs().max() < 0.3 * exact.abs().max()  # a token at a tie may change its expert
+    (y.square().mean() + moe.aux_loss).backward()
+    assert torch.isfinite(moe.router.grad).all()
+    assert moe.w1.grad.abs().sum() > 0
+
+
+def test_scores_that_all_vanish_leave_the_shared_expert():
+    for dtype, far in ((torch.float32, -1e4), (torch.float16, -100.0)):
+        moe = layer(3, 1, dtype=dtype)
+        with torch.no_grad():
+            moe.router.fill_(1.0)
+        h = torch.full((2, 8), far, dtype=dtype)
+        torch.testing.assert_close(moe(h), moe.shared(h))
+
+
+def test_loads_counted_twice_change_no_price():
+    """Activation checkpointing runs a pass again, and its loads are recorded again."""
+    for rule in (SignStep(0.01), SqrtStep(0.1), InvStep(0.5)):
+        once, twice = (layer(4, 2, balancer=LoadBalancer(4, 2, rule)) for _ in range(2))
+        for moe in (once, twice):
+            x = batch().requires_grad_()
+            y = moe(x) if moe is once else torch.utils.checkpoint.checkpoint(moe, x, use_reentrant=False)
+            y.sum().backward()
+        assert twice.balancer.pending.tolist() == (2 * once.balancer.pending).tolist()
+        once.balancer.update()
+        twice.balancer.update()
+        torch.testing.assert_close(once.balancer.bias, twice.balancer.bias, rtol=0, atol=1e-15)
+
+
+def test_recorded_loads_and_widths_are_checked():
+    balancer = LoadBalancer(4, 2)
+    for load in (torch.tensor([3]), torch.tensor([1, -1, 0, 0]), torch.tensor([1.0, 0, 0, 0]), [1, 0, 0, 0]):
+        with pytest.raises(ValueError, match="load must hold 4 counts"):
+            balancer.record(load)
+    assert balancer.pending.tolist() == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match="h must have shape"):
+        layer(4, 2)(torch.zeros(3, 7, dtype=torch.float64))

@@ -1,8 +1,10 @@
 """Values at the edges: near-certain answers, tied instances, baselines, early stops."""
 
 import numpy as np
+import pytest
 import torch
 
+from lib.online import learned_active_learning as lal
 from lib.online.learned_active_learning import (
     MAPO,
     Episodes,
@@ -60,3 +62,70 @@ def test_the_robust_training_goes_on_from_the_hardest_specialist():
     easy, hard, robust = (run.policy.layers[0].weight.detach().numpy() for run in made.runs)
     assert np.allclose(robust, hard, atol=1e-6)
     assert not np.allclose(robust, easy, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["network", "table"])
+def test_a_policy_is_played_answer_by_answer(kind):
+    """What to ask and what to recommend agree with the probabilities, from a history of pairs."""
+    problem = lal.thresholds(3)
+    policy = lal.QueryPolicy(problem, 4, hidden=4, seed=0) if kind == "network" else lal.TablePolicy(lal.Lattice(problem, 4))
+    history = [(1, -1), (2, 1), (1, -1)]
+    chances = policy.probabilities([[0, 2, 1]], [[0, -2, 1]])[0][0]
+    rng = np.random.default_rng(0)
+    asked = np.bincount([policy.query(history, rng) for _ in range(2000)], minlength=3) / 2000
+    assert np.abs(asked - chances).max() < 4 * np.sqrt(0.25 / 2000)
+    assert policy.query(history, 3) == policy.query(history, 3)
+    assert 0 <= policy.query(seed=1) < 3
+    full = [*history, (0, -1)]
+    assert policy.recommend(full) == policy.probabilities([[1, 2, 1]], [[-1, -2, 1]])[1][0].argmax()
+    for bad, word in ((full, "at most 3"), ([(3, 1)], "integer"), ([(0, 2)], "answers of -1 or 1"), ([(0,)], "shape")):
+        with pytest.raises(ValueError, match=word):
+            policy.query(bad)
+    with pytest.raises(ValueError, match="4 answers before"):
+        policy.recommend(history)
+
+
+def test_probabilities_name_what_they_refuse():
+    policy = lal.QueryPolicy(lal.thresholds(3), 4, hidden=4, seed=0)
+    for counts, sums, word in (
+        ([[np.nan, 0, 0]], [[0, 0, 0]], "counts"),
+        ([[0, 0]], [[0, 0]], "counts"),
+        ([[0, 0, 0]], [[0, 0]], "sums"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            policy.probabilities(counts, sums)
+    single = lal.QueryPolicy(lal.thresholds(3), 4, hidden=4, seed=0).float()
+    for a, b in zip(
+        single.probabilities([[1, 0, 0]], [[1, 0, 0]]), policy.probabilities([[1, 0, 0]], [[1, 0, 0]]), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_complexity_does_not_depend_on_units_or_order():
+    thetas = np.array([[-0.8, 0.2, 0.6], [0.5, 0.4, 0.9]])
+    problem = lal.thresholds(3)
+    rho = lal.complexity(thetas, problem)[0]
+    for scale in (1e-100, 1e-8, 1e8, 1e100):
+        np.testing.assert_allclose(lal.complexity(scale * thetas, problem)[0] * scale**2, rho, rtol=3e-3)
+        np.testing.assert_allclose(lal.complexity(thetas, lal.QueryProblem(scale * problem.Z))[0], rho, rtol=3e-3)
+    order = [2, 0, 1]
+    turned = lal.complexity(thetas[:, order], lal.QueryProblem(problem.Z[::-1, order]))[0]
+    np.testing.assert_allclose(turned, rho, rtol=3e-3)
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_regret_in_another_unit_is_the_same_game(unit):
+    """Weights once moved by the loss itself: in large units the bounds stayed far apart, in small ones as well."""
+    thetas = [[0.5, 0.2, 0.1], [0.1, 0.4, 0.2], [0.0, 0.1, 0.3], [-0.3, -0.2, -0.5]]
+    games = []
+    for scale in (1.0, unit):
+        problem = lal.QueryProblem(scale * np.eye(3), "regret")
+        games.append(lal.solve_game(lal.Lattice(problem, 3), thetas, rounds=60))
+    assert games[1].lower == pytest.approx(unit * games[0].lower, rel=1e-9)
+    assert games[1].upper == pytest.approx(unit * games[0].upper, rel=1e-9)
+    assert games[0].upper - games[0].lower < 0.01
+    rows = []
+    for scale in (1.0, unit):
+        table = lal.TablePolicy(lal.Lattice(lal.QueryProblem(scale * np.eye(3)), 2))
+        rows.append(table.probabilities([[1, 1, 0]], [[1, -1, 0]])[1])
+    np.testing.assert_array_equal(*rows)

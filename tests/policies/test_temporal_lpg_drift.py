@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -18,6 +20,99 @@ F64 = torch.float64
 @pytest.fixture
 def rng():
     return np.random.default_rng(3)
+
+
+# --- the doors: shapes, types and clocks are named ---
+
+
+BANDITS = ta.Agent(workers=4, steps=1, lr_actor=4.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        ({"env": None}, TypeError, "env must be"),
+        ({"agent": 3}, TypeError, "agent must be"),
+        ({"clock": lambda n, N: (np.nan, N)}, ValueError, "clock must be finite"),
+        ({"clock": lambda n, N: (n, 0)}, ValueError, "clock must be a finite number at least 1"),
+        ({"clock": lambda n, N: n}, ValueError, "clock must have shape"),
+    ],
+)
+def test_train_agent_names_what_it_refuses(change, error, word):
+    given = {"env": ta.GaussianBandits.sample(1, 2, 0), "lifetime": 3, "agent": BANDITS, "seed": 0} | change
+    with pytest.raises(error, match=word):
+        ta.train_agent(ta.LPG(hidden=4, seed=0), **given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"side": 2, "n_walls": 3}, "n_walls"),
+        ({"n_objects": 0}, "n_objects"),
+        ({"n_objects": 6}, "n_objects"),
+        ({"limits": (5, 2)}, "limits must be least and largest"),
+        ({"rows": 0}, "rows"),
+    ],
+)
+def test_levels_that_cannot_be_drawn_are_refused(settings, word):
+    with pytest.raises(ValueError, match=word):
+        ta.GridWorld.sample(**{"rows": 1, "tasks": 1, "seed": 0} | settings)
+
+
+def test_more_doors():
+    one = np.ones((1, 1, 1))
+    walls = np.array([[[True, False, False, False]]])
+    with pytest.raises(ValueError, match="start must not be a wall"):
+        ta.GridWorld(2, 3 * one, one, one, 0 * one, np.zeros((1, 1)), np.full((1, 1), 2), walls)
+    with pytest.raises(ValueError, match="arms"):
+        ta.GaussianBandits.sample(1, 1, 0, arms=0)
+    with pytest.raises(ValueError, match="lifetimes must have shape"):
+        ta.MetaES(ta.LPG(hidden=4), ta.GaussianBandits.sample, BANDITS, lifetimes=5)
+    zero, even = torch.zeros(1, 2, 3, dtype=F64), torch.full((1, 2, 3, 8), 1 / 8, dtype=F64)
+    for name, d, pi in (("d", zero + 0.5, zero), ("pi", zero, zero + 7)):
+        with pytest.raises(ValueError, match=f"every entry of {name} must be"):
+            ta.LPG(hidden=4, seed=0)(zero, d, pi, even, even, n=1, N=2)
+    for drift in (ta.ppo_drift, ta.dpo_drift):
+        with pytest.raises(ValueError, match="advantage must have the shape of p"):
+            drift([1.0, 2.0], [1.0, 1.0, 1.0])
+        with pytest.raises(ValueError, match="finite products"):
+            drift([1e200], [1e200])
+        assert drift([0.5, 2.0], 1.0).shape == (2,)
+    far, drift = torch.full((1,), -1000.0, dtype=F64), ta.DriftNet(hidden=4, seed=0)
+    with pytest.raises(ValueError, match="logp and logp_old"):
+        ta.mirror_loss(far, 0 * far, torch.ones(1, dtype=F64), drift, frac=0.0)
+
+
+def test_a_rule_of_one_precision_trains_agents_of_another():
+    single, env = ta.LPG(hidden=4, seed=0, dtype=torch.float32), ta.GaussianBandits.sample(1, 20, 0)
+    double = ta.LPG(hidden=4, seed=0).load_vector(single.vector())
+    scores = [ta.train_agent(rule, env, 5, BANDITS, seed=1).score for rule in (single, double)]
+    np.testing.assert_array_equal(*scores)
+    before = single.vector().clone()
+    ta.MetaGradient(single, ta.GaussianBandits.sample, BANDITS, agents=4, lifetimes=(5, 10), seed=0).step()
+    assert not torch.equal(single.vector(), before)
+    p, gain = torch.tensor([0.5, 2.0]), torch.ones(2)
+    net = ta.DriftNet(hidden=4, seed=0)
+    torch.testing.assert_close(net(p, gain, 0.5), net(p.double(), gain.double(), 0.5), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [ta.MetaES, ta.MetaGradient])
+def test_meta_training_that_was_stored_goes_on_alike(kind):
+    sizes = {"pairs": 4} if kind is ta.MetaES else {"agents": 8}
+
+    def begin():
+        rule = ta.LPG(hidden=4, seed=0)
+        return kind(rule, ta.GaussianBandits.sample, BANDITS, lifetimes=(2, 5), seed=0, **sizes)
+
+    whole, half = begin(), begin()
+    for _ in range(6):
+        whole.step()
+    for _ in range(3):
+        half.step()
+    for twin in (pickle.loads(pickle.dumps(half)), copy.deepcopy(half)):
+        for _ in range(3):
+            twin.step()
+        assert torch.equal(twin.rule.vector(), whole.rule.vector())
 
 
 # --- (13)-(19): drifts ---

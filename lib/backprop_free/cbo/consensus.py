@@ -59,7 +59,7 @@ def consensus_point(x: npt.ArrayLike, energies: npt.ArrayLike, alpha: float) -> 
     Returns
     -------
     array, shape (..., d)
-        In the dtype of `x` where that is a float type.
+        float32 where `x` is float32 or half precision, else float64.
 
     Raises
     ------

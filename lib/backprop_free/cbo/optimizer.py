@@ -83,13 +83,14 @@ class CBO(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         # A generator cannot be pickled, its state can.
-        return {**state, "generator": None if self.generator is None else self.generator.get_state()}
+        kept = None if self.generator is None else (str(self.generator.device), self.generator.get_state())
+        return {**state, "generator": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.get("generator")
-        if isinstance(saved, torch.Tensor):
-            generator = torch.Generator()
-            generator.set_state(saved)
+        if isinstance(saved, tuple):
+            generator = torch.Generator(saved[0])
+            generator.set_state(saved[1])
             state = {**state, "generator": generator}
         super().__setstate__(state)
 
@@ -147,6 +148,9 @@ class CBO(torch.optim.Optimizer):
             _write(particle, params)
         with torch.enable_grad():  # a closure may call backward
             loss = closure()
+        if loss is None or (isinstance(loss, torch.Tensor) and loss.numel() != 1):
+            found = "None" if loss is None else f"a tensor of shape {tuple(loss.shape)}"
+            raise ValueError(f"closure must return the loss, one number, it returned {found}")
         return torch.as_tensor(loss, device=particle.device).detach().to(torch.float64).reshape(())
 
     def _normals(self, shape: Any, like: torch.Tensor) -> torch.Tensor:

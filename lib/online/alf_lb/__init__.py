@@ -6,7 +6,8 @@ Large-Scale AI Models*. 2025, third version 2026. arXiv:2512.03915. The procedur
 
 Implemented: the procedure on a fixed batch and on fresh tokens, with the step rules that the theory speaks of; the Lagrangian,
 its dual, the exact assignment with its prices; the curvature and the regret bound of the online objective; a balancer and a
-sparse mixture-of-experts layer for PyTorch, with the auxiliary loss as rival. Language model, text, rivals and instances are in
+sparse mixture-of-experts layer for PyTorch, with the auxiliary loss as rival; balancers for the gates of a model that is there
+already, such as DeepSeek-V3 of the package transformers. Language model, text, rivals and instances are in
 `lib.online.alf_lb.study`.
 
 Not implemented: expert parallelism over devices, capacity limits that drop tokens, the sequence-wise loss of DeepSeek-V3.
@@ -36,6 +37,7 @@ from lib.online.alf_lb.balancing import (
     online_balance,
     regret_bound,
 )
+from lib.online.alf_lb.gates import GateBalancers
 from lib.online.alf_lb.layers import LoadBalancer, SparseMoE, auxiliary_loss
 from lib.online.alf_lb.routing import dual_value, lagrangian, max_violation, price_hessian, solve_assignment_lp, topk_assign
 from lib.online.alf_lb.steps import ConstStep, InvStep, SignStep, SqrtStep, StepRule
@@ -43,6 +45,7 @@ from lib.online.alf_lb.steps import ConstStep, InvStep, SignStep, SqrtStep, Step
 __all__ = [
     "AssignmentTrace",
     "ConstStep",
+    "GateBalancers",
     "InvStep",
     "LoadBalancer",
     "OnlineTrace",

@@ -124,7 +124,18 @@ class LoadBalancer(nn.Module):
         return torch.sort(shifted, dim=1, descending=True, stable=True).indices[:, : self.k]  # (5)
 
     def record(self, load: Tensor) -> None:
-        """Add the loads of a micro-batch to those of the step."""
+        """Add the loads of a micro-batch to those of the step.
+
+        A batch that is counted twice, as activation checkpointing does, changes no price: only the loads' shares count.
+
+        Parameters
+        ----------
+        load : Tensor of integers, shape (E,)
+            Tokens of each expert, not negative.
+        """
+        whole = isinstance(load, Tensor) and not load.is_floating_point() and not load.is_complex()
+        if not whole or load.shape != self.pending.shape or bool((load < 0).any()):
+            raise ValueError(f"load must hold {self.n_experts} counts, integers at least 0, got {checks.shown(load)}")
         self.pending += load
 
     def update(self, load: Any = None) -> None:
@@ -211,7 +222,10 @@ class SparseMoE(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Tokens (..., d) through their experts; in training mode the loads are recorded for the balancer."""
-        x = checks.tensor("h", h, finite=False).reshape(-1, h.shape[-1])
+        d = self.router.shape[1]
+        if checks.tensor("h", h, finite=False).ndim == 0 or h.shape[-1] != d:
+            raise ValueError(f"h must have shape (..., {d}), got {tuple(h.shape)}")
+        x = h.reshape(-1, d)
         s = self.scores(x)
         chosen = self._select(s)
         load = _load(chosen, len(x), s.shape[1])
@@ -221,11 +235,11 @@ class SparseMoE(nn.Module):
             if self.balancer is not None:
                 self.balancer.record(load)
         picked = s.gather(1, chosen)
-        gates = picked / picked.sum(1, keepdim=True)  # (7)
+        gates = picked / picked.sum(1, keepdim=True).clamp_min(torch.finfo(picked.dtype).tiny)  # (7), 0 where all vanish
         y = (self._sorted if self.dispatch == "sorted" else self._dense)(x, chosen, gates, load)
         if self.shared is not None:
             y = y + self.shared(x)  # (7)
-        return y.reshape(h.shape)
+        return y.reshape(h.shape).to(h.dtype)  # autocast computes in half precision, what it adds to is wider
 
     def _select(self, s: Tensor) -> Tensor:
         if self.balancer is not None:
@@ -239,7 +253,7 @@ class SparseMoE(nn.Module):
         parts = torch.split(x[token], load.tolist())
         out = [functional.gelu(part @ self.w1[e]) @ self.w2[e] for e, part in enumerate(parts) if len(part)]
         weighted = torch.cat(out) * gates.reshape(-1)[order, None]  # (7)
-        return torch.zeros_like(x).index_add(0, token, weighted)  # (7)
+        return torch.zeros_like(x).index_add(0, token, weighted.to(x.dtype))  # (7)
 
     def _dense(self, x: Tensor, chosen: Tensor, gates: Tensor, load: Tensor) -> Tensor:
         """Every expert computes every token; the gates of experts that were not chosen are 0."""

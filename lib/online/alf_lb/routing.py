@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -211,18 +212,19 @@ def solve_assignment_lp(gamma: npt.ArrayLike, K: int) -> OptimizeResult:
     k = experts_of("K", K, E)
     if (k * T) % E:
         raise ValueError(f"K T / E must be whole, got K = {k} with gamma of shape {g.shape}")
+    scale = math.ldexp(1.0, math.frexp(float(np.abs(g).max()))[1])  # the solver's tolerances are absolute; nothing is rounded
     tokens = sparse.kron(sparse.eye(T), np.ones((1, E)))
     loads = sparse.kron(np.ones((1, T)), sparse.eye(E))
     total = np.r_[np.full(T, k), np.full(E, k * T // E)].astype(np.float64)
-    found: Any = linprog(-g.ravel(), A_eq=sparse.vstack([tokens, loads], format="csr"), b_eq=total, bounds=(0, 1),
+    found: Any = linprog(-(g / scale).ravel(), A_eq=sparse.vstack([tokens, loads], format="csr"), b_eq=total, bounds=(0, 1),
                          method="highs-ds")  # fmt: skip
     if found.x is None:
         return OptimizeResult(x=np.full((T, E), k / E), fun=-np.inf, prices=np.zeros(E), success=False,
                               status=int(found.status), message=str(found.message), nit=int(found.nit))  # fmt: skip
-    prices = found.eqlin.marginals[T:]
+    prices = scale * found.eqlin.marginals[T:]
     return OptimizeResult(
-        x=np.round(found.x.reshape(T, E), 9), fun=-float(found.fun), prices=prices - prices.mean(), success=bool(found.success),
-        status=int(found.status), message=str(found.message), nit=int(found.nit),
+        x=np.round(found.x.reshape(T, E), 9), fun=-scale * float(found.fun), prices=prices - prices.mean(),
+        success=bool(found.success), status=int(found.status), message=str(found.message), nit=int(found.nit),
     )  # fmt: skip
 
 

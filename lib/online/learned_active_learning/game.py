@@ -75,6 +75,7 @@ def solve_game(
     rounds = checks.integer("rounds", rounds, low=1)
     tol = checks.number("tol", tol, low=0)
     costs, likelihood = problem.losses(rows), lattice.likelihood(rows).numpy()
+    unit = costs.max()  # a regret may be in any unit
     logs, total, lower, best = np.zeros(len(rows)), np.zeros(len(rows)), -np.inf, np.zeros(len(rows))
     flows = [np.zeros((lattice.starts[t + 1] - lattice.starts[t], problem.n_queries)) for t in range(lattice.budget)]
     ends = np.zeros((len(likelihood), problem.n_hypotheses))
@@ -89,7 +90,7 @@ def solve_game(
         ends += reached
         loss = ((likelihood.T @ reached) * costs).sum(1) - shift
         total += loss
-        logs += 3 / np.sqrt(k + 1) * loss
+        logs += 3 / np.sqrt(k + 1) * loss / unit
         if (upper := total.max() / (k + 1)) <= lower + tol:  # (17)
             break
     return Game(float(min(lower, upper)), float(upper), _averaged(lattice, flows, ends), best)

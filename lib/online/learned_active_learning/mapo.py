@@ -46,7 +46,8 @@ class MAPO:
     lr : float
         First step size of Adam.
     rate, forget, mix : float
-        Of the weights, (9): step, decay, and the uniform share. A rate of 0 weighs all instances equally: no adversary.
+        Of the weights, (9): step, for losses of about 1 (divide it by a regret's unit), decay, and the uniform share. A rate
+        of 0 weighs all instances equally: no adversary.
     move, every : float, int
         Length of the instances' first step, and iterations between steps; they shrink to 0 as the policy's do. A length of 0
         leaves the instances where they are.

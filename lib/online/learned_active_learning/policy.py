@@ -21,11 +21,59 @@ Array = NDArray[np.float64]
 def most_fitting(problem: QueryProblem, sums: Array) -> Array:
     """The decision without learning: the hypothesis with the largest z . S, ties shared, as probabilities (B, K)."""
     scores = sums @ problem.Z.T
-    top = scores >= scores.max(1, keepdims=True) - 1e-9 * (1 + np.abs(scores).max(1, keepdims=True))
+    size = (np.abs(sums) @ np.abs(problem.Z).T).max(1, keepdims=True)
+    top = scores >= scores.max(1, keepdims=True) - 1e-9 * size
     return top / top.sum(1, keepdims=True)
 
 
-class QueryPolicy(nn.Module):
+class _Plays:
+    """How a policy is used, one answer at a time: what to ask after a history, and what to recommend in the end."""
+
+    problem: QueryProblem
+    budget: int
+
+    def probabilities(self, counts: ArrayLike, sums: ArrayLike) -> tuple[Array, Array]:
+        """Probabilities of the next query and of the recommendation at counts and sums of answers."""
+        raise NotImplementedError
+
+    def query(self, history: Any = (), seed: Any = None) -> int:
+        """The next query after a history, drawn from the policy's probabilities.
+
+        Parameters
+        ----------
+        history : sequence of pairs
+            Query (0 to n - 1) and answer (-1 or 1), fewer than the budget; default none.
+        seed : int or Generator, optional
+        """
+        rng, (counts, sums) = checks.generator("seed", seed), self._state(history, self.budget - 1)
+        chances = self.probabilities(counts, sums)[0][0]
+        return int(rng.choice(len(chances), p=chances / chances.sum()))
+
+    def recommend(self, history: Any) -> int:
+        """The most probable recommendation after a history of queries and answers; of equally probable ones the first."""
+        counts, sums = self._state(history, self.budget)
+        if counts.sum() < self.budget:
+            raise ValueError(f"history must have {self.budget} answers before a recommendation, got {counts.sum():.0f}")
+        return int(self.probabilities(counts, sums)[1][0].argmax())
+
+    def _state(self, history: Any, most: int) -> tuple[Array, Array]:
+        """Counts and sums (1, n) of a history of at most so many answers."""
+        n = self.problem.n_queries
+        counts, sums = np.zeros((1, n)), np.zeros((1, n))
+        pairs = list(history)
+        if len(pairs) > most:
+            raise ValueError(f"history must have at most {most} queries and answers, got {len(pairs)}")
+        for pair in pairs:
+            asked, answer = checks.array("history", pair, shape=(2,)).tolist()
+            where = checks.integer("history", asked, low=0, high=n - 1)
+            if answer not in (-1, 1):
+                raise ValueError(f"history must have answers of -1 or 1, got {answer:g}")
+            counts[0, where] += 1
+            sums[0, where] += answer
+        return counts, sums
+
+
+class QueryPolicy(_Plays, nn.Module):
     """A small network from counts N and sums S to the next query and the recommendation.
 
     Its inputs are N, S and the scores Z S, each over the square root of the budget, and the share of the budget that is spent.
@@ -83,7 +131,7 @@ class QueryPolicy(nn.Module):
 
     def forward(self, counts: torch.Tensor, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of the next query (B, n) and of the recommendation (B, K)."""
-        counts, sums = counts.to(torch.float64), sums.to(torch.float64)
+        counts, sums = counts.to(self.factor.dtype), sums.to(self.factor.dtype)
         scores = sums @ self.Z.T
         root = math.sqrt(self.budget)
         spent = counts.sum(1, keepdim=True) / self.budget
@@ -97,13 +145,16 @@ class QueryPolicy(nn.Module):
 
     def probabilities(self, counts: ArrayLike, sums: ArrayLike) -> tuple[Array, Array]:
         """Probabilities of the next query (B, n) and of the recommendation (B, K) as arrays."""
+        shape = (None, self.problem.n_queries)
+        asked = checks.array("counts", counts, shape=shape, low=0).astype(float)
+        told = checks.array("sums", sums, shape=asked.shape).astype(float)
         with torch.no_grad():
-            logits = self(torch.as_tensor(np.asarray(counts, float)), torch.as_tensor(np.asarray(sums, float)))
+            logits = self(torch.as_tensor(asked), torch.as_tensor(told))
             queries, decisions = (torch.softmax(part, dim=1).numpy() for part in logits)
         return queries, decisions
 
 
-class TablePolicy:
+class TablePolicy(_Plays):
     """A policy by table: probabilities at each count of a lattice.
 
     Parameters

@@ -63,11 +63,24 @@ class DriftNet(nn.Module):
             raise ValueError(f"advantage must have shape {tuple(p.shape)}, got {tuple(advantage.shape)}")
         if (p <= 0).any():
             raise ValueError(f"every entry of p must be above 0, got {p.min().item():.6g}")
-        seen = drift_features(p, advantage)
+        seen = drift_features(p, advantage).to(self.first.dtype)
         if self.time_aware:
             seen = torch.cat([seen, checks.probability("frac", frac) * seen], -1)  # (15)
         inner = torch.tanh(seen @ self.first.T)
         return torch.relu((inner @ self.second.T).squeeze(-1) - self.SHIFT)  # (14)
+
+
+def _pair(p: Any, advantage: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Ratios and advantages at a door: shapes that broadcast, products that are finite."""
+    ratio, gain = checks.array("p", p, above=0), checks.array("advantage", advantage)
+    try:
+        np.broadcast_shapes(ratio.shape, gain.shape)
+    except ValueError:
+        raise ValueError(f"advantage must have the shape of p, {ratio.shape}, got {gain.shape}") from None
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.maximum(ratio, 1.0) * gain).all():
+            raise ValueError("p and advantage must have finite products")
+    return ratio, gain
 
 
 def ppo_drift(p: Any, advantage: Any, epsilon: float = 0.2) -> np.ndarray:
@@ -88,7 +101,7 @@ def ppo_drift(p: Any, advantage: Any, epsilon: float = 0.2) -> np.ndarray:
     >>> ppo_drift([1.1, 1.5], [1.0, 1.0]).round(6).tolist()
     [0.0, 0.3]
     """
-    ratio, gain = checks.array("p", p, above=0), checks.array("advantage", advantage)
+    ratio, gain = _pair(p, advantage)
     epsilon = checks.number("epsilon", epsilon, low=0, below=1)
     return np.maximum((ratio - np.clip(ratio, 1 - epsilon, 1 + epsilon)) * gain, 0.0)  # (18)
 
@@ -111,7 +124,7 @@ def dpo_drift(p: Any, advantage: Any, alpha: float = 2.0, beta: float = 0.6) -> 
     >>> dpo_drift([1.0, 3.0], [1.0, 1.0]).round(4).tolist()
     [0.0, 0.4768]
     """
-    ratio, gain = checks.array("p", p, above=0), checks.array("advantage", advantage)
+    ratio, gain = _pair(p, advantage)
     alpha, beta = checks.positive("alpha", alpha), checks.positive("beta", beta)
     up, down = (ratio - 1) * gain, np.log(ratio) * gain
     branches = up - alpha * np.tanh(up / alpha), down - beta * np.tanh(down / beta)
@@ -142,6 +155,6 @@ def mirror_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, drift: DriftN
         if value.shape != logp.shape:
             raise ValueError(f"{name} must have shape {tuple(logp.shape)}, got {tuple(value.shape)}")
     ratio = torch.exp(logp - logp_old)
-    if not torch.isfinite(ratio).all():
-        raise ValueError("logp and logp_old must not be so far apart that their ratio overflows")
+    if not torch.isfinite(ratio).all() or (ratio <= 0).any():
+        raise ValueError("logp and logp_old must not be so far apart that their ratio overflows or vanishes")
     return -(ratio * advantage - drift(ratio, advantage, frac)).mean()  # (13)

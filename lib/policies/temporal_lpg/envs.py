@@ -83,6 +83,9 @@ class GaussianBandits(Tasks):
     def sample(cls, rows: int, tasks: int, seed: Any = None, arms: int = 10, spread: float = 0.5,
                dtype: torch.dtype = torch.float64) -> GaussianBandits:  # fmt: skip
         """Bandits whose arms' means are normal with standard deviation `spread`."""
+        sizes = {"rows": rows, "tasks": tasks, "arms": arms}
+        rows, tasks, arms = (checks.integer(name, value, low=1, high=10**7) for name, value in sizes.items())
+        spread = checks.number("spread", spread, low=0)
         return cls(spread * checks.generator("seed", seed).standard_normal((rows, tasks, arms)), dtype=dtype)
 
     def start(self, candidates: int, workers: int) -> Tensor:
@@ -160,6 +163,8 @@ class GridWorld(Tasks):
         blocked = np.zeros((*places.shape[:2], cells), bool) if walls is None else np.asarray(walls)
         if blocked.shape != (*places.shape[:2], cells) or blocked.dtype != bool:
             raise ValueError(f"walls must be booleans of shape {(*places.shape[:2], cells)}, got {checks.shown(blocked)}")
+        if np.take_along_axis(blocked, first[..., None], -1).any():
+            raise ValueError("start must not be a wall")
         self.walls = blocked
         self.n_states = cells * 2**n_objects
         self.first = torch.as_tensor(first + cells * (2**n_objects - 1))
@@ -169,6 +174,12 @@ class GridWorld(Tasks):
     def sample(cls, rows: int, tasks: int, seed: Any = None, side: int = 5, n_objects: int = 2, n_walls: int = 3,
                limits: tuple[int, int] = (20, 40), dtype: torch.dtype = torch.float64) -> GridWorld:  # fmt: skip
         """Random levels: rewards U(-1, 1), the first U(0, 1); log-uniform P(end) in .01..1 and P(back) in .001...1."""
+        sizes = {"rows": (rows, 1, 10**7), "tasks": (tasks, 1, 10**7), "side": (side, 2, 16), "n_objects": (n_objects, 1, 5)}
+        rows, tasks, side, n_objects = (checks.integer(name, v, low=low, high=most) for name, (v, low, most) in sizes.items())
+        n_walls = checks.integer("n_walls", n_walls, low=0, high=side**2 - 1 - n_objects)  # the start and objects are free
+        ends = [checks.integer("limits", v, low=1) for v in checks.array("limits", limits, shape=(2,)).tolist()]
+        if ends[0] > ends[1]:
+            raise ValueError(f"limits must be least and largest, got {ends[0]} and {ends[1]}")
         rng, shape = checks.generator("seed", seed), (rows, tasks, n_objects)
         order = rng.random((rows, tasks, side**2)).argsort(-1)
         walls = np.zeros((rows, tasks, side**2), bool)
@@ -176,7 +187,7 @@ class GridWorld(Tasks):
         rewards = rng.uniform(-1, 1, shape)
         rewards[..., 0] = np.abs(rewards[..., 0])
         p_end, p_back = np.exp(rng.uniform(np.log(0.01), 0, shape)), np.exp(rng.uniform(np.log(0.001), np.log(0.1), shape))
-        limit = rng.integers(limits[0], limits[1] + 1, (rows, tasks))
+        limit = rng.integers(ends[0], ends[1] + 1, (rows, tasks))
         return cls(side, order[..., 1 : 1 + n_objects], rewards, p_end, p_back, order[..., 0], limit, walls, dtype=dtype)
 
     def _tables(self, ends: np.ndarray, backs: np.ndarray) -> None:

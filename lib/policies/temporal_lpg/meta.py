@@ -21,6 +21,7 @@ from lib.policies.temporal_lpg.agents import (
     learned_signal,
     live,
 )
+from lib.policies.temporal_lpg.envs import Tasks
 from lib.policies.temporal_lpg.es import OpenES
 from lib.policies.temporal_lpg.rules import LPG, TINY
 
@@ -62,6 +63,19 @@ class Agent:
         checks.positive("clip", self.clip)
 
 
+def _agent(value: Any) -> Agent:
+    """An agent's settings at a door; None: the authors'."""
+    if value is not None and not isinstance(value, Agent):
+        raise TypeError(f"agent must be an Agent, got {checks.shown(value)}")
+    return Agent() if value is None else value
+
+
+def _told(pair: Any) -> tuple[float, float]:
+    """What a clock tells, two numbers n >= 0 and N >= 1."""
+    n, N = checks.array("clock", pair, shape=(2,), low=0).tolist()
+    return n, checks.number("clock", N, low=1)
+
+
 Sampler = Callable[[int, int, np.random.Generator], Any]
 
 
@@ -100,17 +114,20 @@ def train_agent(rule: LPG, env: Any, lifetime: int, agent: Agent | None = None, 
     """
     if not isinstance(rule, LPG):
         raise TypeError(f"rule must be an LPG, got {checks.shown(rule)}")
+    if not isinstance(env, Tasks):
+        raise TypeError(f"env must be GaussianBandits or a GridWorld, got {checks.shown(env)}")
     lifetime = checks.integer("lifetime", lifetime, low=1, high=100_000)
-    agent = Agent() if agent is None else agent
+    agent = _agent(agent)
     given = None
     if vectors is not None:
         given = torch.as_tensor(checks.array("vectors", vectors, shape=(None, rule.size)), dtype=env.dtype)
     with torch.no_grad():
-        weights = rule.weights(given)
+        weights = {name: value.to(env.dtype) for name, value in rule.weights(given).items()}
         candidates = env.rows if given is None else len(given)
         return live(
             lambda y, rollout, n, N: learned_signal(weights, y, rollout, n, N),
-            env, lifetime, candidates, m=rule.m, agent=agent, rng=checks.generator("seed", seed), clock=clock,
+            env, lifetime, candidates, m=rule.m, agent=agent, rng=checks.generator("seed", seed),
+            clock=None if clock is None else lambda n, N: _told(clock(n, N)),
         )  # fmt: skip
 
 
@@ -148,7 +165,7 @@ class MetaES:
                  lifetimes: tuple[int, int] = (10, 250), sigma: float = 0.1, lr: float = 0.01,
                  seed: Any = None) -> None:  # fmt: skip
         self.rule, self.sampler = rule, checks.function("sampler", sampler)
-        self.agent = Agent() if agent is None else agent
+        self.agent = _agent(agent)
         self.tasks, self.lifetimes = checks.integer("tasks", tasks, low=1, high=10**6), _range(lifetimes)
         self.rng = checks.generator("seed", seed)
         self.es = OpenES(rule.vector().numpy(), pairs, sigma, lr, seed=self.rng)
@@ -170,7 +187,8 @@ class MetaES:
 
 
 def _range(lifetimes: Any) -> tuple[int, int]:
-    low, high = (checks.integer("lifetimes", value, low=1, high=100_000) for value in lifetimes)
+    ends = checks.array("lifetimes", lifetimes, shape=(2,)).tolist()
+    low, high = (checks.integer("lifetimes", value, low=1, high=100_000) for value in ends)
     if low > high:
         raise ValueError(f"lifetimes must be least and largest, got {low} and {high}")
     return low, high
@@ -231,7 +249,7 @@ class MetaGradient:
     def __init__(self, rule: LPG, sampler: Sampler, agent: Agent | None = None, *, agents: int = 512, unroll: int = 5,
                  lifetimes: tuple[int, int] = (10, 250), lr: float = 1e-4, seed: Any = None) -> None:  # fmt: skip
         self.rule, self.sampler = rule, checks.function("sampler", sampler)
-        self.agent = Agent() if agent is None else agent
+        self.agent = _agent(agent)
         self.agents = checks.integer("agents", agents, low=1, high=10**6)
         self.unroll, self.lifetimes = checks.integer("unroll", unroll, low=1, high=10_000), _range(lifetimes)
         self.rng = checks.generator("seed", seed)
@@ -249,7 +267,8 @@ class MetaGradient:
 
     def step(self) -> np.ndarray:
         """One window and one step of Adam; returns the exact scores (agents,) at its end."""
-        weights, theta, psi = self.rule.weights(), self.theta, self.psi
+        theta, psi = self.theta, self.psi
+        weights = {name: value.to(theta.dtype) for name, value in self.rule.weights().items()}
         size, penalties, targets = self.agent, [], []
         for k in range(self.unroll):
             y = torch.softmax(psi, -1)

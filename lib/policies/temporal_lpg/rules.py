@@ -169,6 +169,10 @@ class LPG(nn.Module):
             if value.shape[:3] != r.shape or (wanted == 4 and value.shape[3] != self.m):
                 shape = (*r.shape, self.m) if wanted == 4 else tuple(r.shape)
                 raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(value.shape)}")
+        if not ((d == 0) | (d == 1)).all():
+            raise ValueError("every entry of d must be 0 or 1")
+        if (pi < 0).any() or (pi > 1).any():
+            raise ValueError(f"every entry of pi must be at least 0 and at most 1, got {pi.min():.6g} to {pi.max():.6g}")
         n, N = self._clock(n, N, r)
         weights = self.weights(vectors)
         return read_rollout(weights, rule_inputs(weights, r, d, pi, y, y_next, n, N), d)
