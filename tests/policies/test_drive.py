@@ -396,6 +396,16 @@ def test_evaluation_counts(toy):
     assert found.truncated == found.errors.get("truncated", 0) / 128
 
 
+def test_entropy_costs_no_draw_and_can_be_left_out(toy):
+    task = drive.ProgramTask([SUM, NEVER])
+    whole, less = (drive.evaluate(toy, task, task.problems, 8, 14, entropy=e, seed=0) for e in (True, False))
+    assert whole.successes.tolist() == less.successes.tolist()
+    assert (whole.errors, whole.length) == (less.errors, less.length)
+    assert math.isnan(less.entropy)
+    with pytest.raises(TypeError, match="entropy"):
+        drive.evaluate(toy, task, task.problems, 8, 14, entropy=None)
+
+
 def test_a_short_window_truncates(toy):
     task = drive.ProgramTask([SUM])
     found = drive.evaluate(toy, task, [SUM], samples=32, max_new=3, seed=0)
