@@ -410,14 +410,14 @@ def test_the_recipe_runs_in_trl(write, tmp_path, stage):
     many = {} if stage == 1 else {"num_generations": 16}
     trainer = language_models.train_with_trl(
         data, stage, model, tokenizer=tokenizer, output_dir=str(tmp_path / "out"), use_vllm=False, use_cpu=True, bf16=False,
-        max_completion_length=48, max_steps=12, learning_rate=2e-3, lr_scheduler_type="constant",
+        max_completion_length=48, max_steps=20, learning_rate=2e-3, lr_scheduler_type="constant",
         per_device_train_batch_size=16, gradient_accumulation_steps=stage, logging_steps=1, save_strategy="no", seed=0,
         disable_tqdm=True, **many,
     )  # fmt: skip
     rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
-    assert len(rewards) == 12
+    assert len(rewards) == 20
     assert 0.2 < rewards[0] < 0.8
-    assert sum(rewards[-3:]) / 3 > 0.85
+    assert sum(rewards[-4:]) / 4 > max(0.8, rewards[0] + 0.15)
     assert trainer.args.num_generations == (8 if stage == 1 else 16)
     assert trainer.args.loss_type == "grpo"
 
