@@ -13,7 +13,7 @@ import json
 import pickletools
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -176,7 +176,9 @@ class ContestProblem:
         return {"prompt": self.prompt, "tests": self.tests(hidden), "function": self.function}
 
 
-def load_livecodebench(path: str | Path, private: bool = True, most_bytes: int = MOST_BYTES) -> list[ContestProblem]:
+def load_livecodebench(
+    path: str | Path | Iterable[str | bytes], private: bool = True, most_bytes: int = MOST_BYTES
+) -> list[ContestProblem]:
     """The problems of LiveCodeBench, from files in the form in which they are published; nothing is downloaded or unpickled.
 
     A file holds one JSON object a line, with ``question_id``, ``question_title``, ``question_content``, ``starter_code``,
@@ -188,8 +190,8 @@ def load_livecodebench(path: str | Path, private: bool = True, most_bytes: int =
 
     Parameters
     ----------
-    path : str or Path
-        A file, or a folder whose ``*.jsonl`` are read in the order of their names.
+    path : str, Path or iterable of lines
+        A file, a folder whose ``*.jsonl`` are read in the order of their names, or the lines themselves, as of an open file.
     private : bool
         Whether private tests are read; they say whether a program is right. True by default.
     most_bytes : int
@@ -208,51 +210,55 @@ def load_livecodebench(path: str | Path, private: bool = True, most_bytes: int =
 
     Examples
     --------
-    >>> import json, tempfile
+    >>> import json
     >>> from lib.policies.drive import load_livecodebench
     >>> test = [{"input": "3", "output": "6", "testtype": "stdin"}]
     >>> row = {"question_id": "a", "question_title": "Twice", "question_content": "Print twice the number.",
     ...     "starter_code": "", "platform": "atcoder", "difficulty": "easy", "contest_date": "2025-01-04T00:00:00",
     ...     "public_test_cases": json.dumps(test), "private_test_cases": json.dumps(test), "metadata": "{}"}
-    >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-    ...     written = file.write(json.dumps(row) + "\\n"), file.flush()
-    ...     problems = load_livecodebench(file.name)
+    >>> problems = load_livecodebench([json.dumps(row)])  # or load_livecodebench("test6.jsonl")
     >>> problems[0].name, len(problems[0].tests()), problems[0].check("print(int(input()) * 2)").passed
     ('a', 2, True)
     """
     private, most_bytes = checks.boolean("private", private), checks.integer("most_bytes", most_bytes, low=1)
-    if not isinstance(path, str | Path) or not str(path):
-        raise TypeError(f"path must be that of a file or folder, got {checks.shown(path)}")
-    place = Path(path)
-    files = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
-    if not files or not files[0].is_file():
-        raise FileNotFoundError(
-            f"path: no LiveCodeBench file at {path}; download test.jsonl, test2.jsonl, ... of code_generation_lite from "
-            "https://huggingface.co/datasets/livecodebench/code_generation_lite and give one of them or their folder"
-        )
     problems: dict[str, ContestProblem] = {}
-    for file in files:
-        for where, line in _lines(file):
-            try:
-                problem = _problem(line, private, most_bytes)
-                if problem.name in problems:
-                    raise ValueError(f"question_id {problem.name!r} stands twice")
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from None
-            problems[problem.name] = problem
+    for where, line in _lines(path):
+        try:
+            problem = _problem(line, private, most_bytes)
+            if problem.name in problems:
+                raise ValueError(f"question_id {problem.name!r} stands twice")
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        problems[problem.name] = problem
     if not problems:
-        raise ValueError(f"path: no problem in {', '.join(file.name for file in files)}")
+        raise ValueError(f"path must hold at least one problem, got none in {checks.shown(path)}")
     return list(problems.values())
 
 
-def _lines(file: Path) -> Iterator[tuple[str, bytes]]:
-    with open(file, "rb") as opened:
-        for number, line in enumerate(opened, 1):
-            if line.strip():
-                yield f"{file.name}, line {number}", line
+def _lines(path: Any) -> Iterator[tuple[str, str | bytes]]:
+    """Lines that are not empty, and where they stand; a file is read as it is asked for them."""
+    if isinstance(path, str | Path) and str(path):
+        place = Path(path)
+        files = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
+        if not files or not files[0].is_file():
+            raise FileNotFoundError(
+                f"path: no LiveCodeBench file at {path}; download test.jsonl, test2.jsonl, ... of code_generation_lite from "
+                "https://huggingface.co/datasets/livecodebench/code_generation_lite and give one of them or their folder"
+            )
+        for file in files:
+            with open(file, "rb") as opened:
+                yield from ((f"{file.name}, {where}", line) for where, line in _lines(opened))
+        return
+    if isinstance(path, str | bytes | Mapping) or not isinstance(path, Iterable):
+        raise TypeError(f"path must be that of a file or folder, or lines, got {checks.shown(path)}")
+    for number, line in enumerate(path, 1):
+        if not isinstance(line, str | bytes):
+            raise TypeError(f"path must hold lines of text, got {checks.shown(line)}")
+        if line.strip():
+            yield f"line {number}", line
 
 
-def _problem(line: bytes, private: bool, most_bytes: int) -> ContestProblem:
+def _problem(line: str | bytes, private: bool, most_bytes: int) -> ContestProblem:
     row = _json("the line", line, dict)
     if missing := [key for key in KEYS if key not in row]:
         raise ValueError(f"no {', '.join(missing)}: not a row of LiveCodeBench's code generation")
