@@ -684,6 +684,7 @@ def test_the_last_block_of_a_completion_is_run():
     assert language_models.program_of(text) == "print(int(input()) + 1)\n"
     assert language_models.program_of([{"role": "assistant", "content": text}]) == "print(int(input()) + 1)\n"
     assert language_models.program_of("print(1)") is None
+    assert language_models.program_of([{"role": "assistant", "content": None}]) is None
     reward = language_models.reward_function()
     wanted = [{"input": "1", "output": "2\n"}, {"input": "5", "output": "6"}]
     assert reward(completions=[text, text, "nothing"], tests=[wanted, [*wanted, {"input": "0", "output": "0"}], wanted]) == [

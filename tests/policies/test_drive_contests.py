@@ -109,7 +109,7 @@ def test_lines_may_come_from_anywhere(write, tmp_path):
         file.write(json.dumps(SUMS) + "\n" + json.dumps(PAIR) + "\n")
     with gzip.open(tmp_path / "test.jsonl.gz") as file:
         assert drive.load_livecodebench(file) == wanted
-    with pytest.raises(ValueError, match="^line 2: no metadata"):
+    with pytest.raises(ValueError, match=r"^line 2: no metadata"):
         drive.load_livecodebench([json.dumps(SUMS), json.dumps({k: v for k, v in PAIR.items() if k != "metadata"})])
 
 
