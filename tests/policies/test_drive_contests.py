@@ -89,6 +89,8 @@ def test_problems_are_read(write):
     assert "standard input" in sums.prompt
     assert sums.statement in sums.prompt
     assert "30" not in repr(sums)  # a log must not give private tests away
+    assert len(drive.Priority([sums, pair]).weights()) == len({sums, pair}) == 2
+    assert pickle.loads(pickle.dumps(pair)) == pair
 
 
 def test_a_folder_is_read_in_order_of_names(write):

@@ -145,8 +145,8 @@ class ContestProblem:
     name: str
     title: str
     statement: str
-    public: tuple[dict[str, str], ...]
-    private: tuple[dict[str, str], ...] = field(default=(), repr=False)
+    public: tuple[dict[str, str], ...] = field(hash=False)
+    private: tuple[dict[str, str], ...] = field(default=(), repr=False, hash=False)
     function: str | None = None
     starter: str = ""
     platform: str = ""
