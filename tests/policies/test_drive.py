@@ -396,6 +396,16 @@ def test_evaluation_counts(toy):
     assert found.truncated == found.errors.get("truncated", 0) / 128
 
 
+def test_entropy_costs_no_draw_and_can_be_left_out(toy):
+    task = drive.ProgramTask([SUM, NEVER])
+    whole, less = (drive.evaluate(toy, task, task.problems, 8, 14, entropy=e, seed=0) for e in (True, False))
+    assert whole.successes.tolist() == less.successes.tolist()
+    assert (whole.errors, whole.length) == (less.errors, less.length)
+    assert math.isnan(less.entropy)
+    with pytest.raises(TypeError, match="entropy"):
+        drive.evaluate(toy, task, task.problems, 8, 14, entropy=None)
+
+
 def test_a_short_window_truncates(toy):
     task = drive.ProgramTask([SUM])
     found = drive.evaluate(toy, task, [SUM], samples=32, max_new=3, seed=0)
@@ -674,6 +684,7 @@ def test_the_last_block_of_a_completion_is_run():
     assert language_models.program_of(text) == "print(int(input()) + 1)\n"
     assert language_models.program_of([{"role": "assistant", "content": text}]) == "print(int(input()) + 1)\n"
     assert language_models.program_of("print(1)") is None
+    assert language_models.program_of([{"role": "assistant", "content": None}]) is None
     reward = language_models.reward_function()
     wanted = [{"input": "1", "output": "2\n"}, {"input": "5", "output": "6"}]
     assert reward(completions=[text, text, "nothing"], tests=[wanted, [*wanted, {"input": "0", "output": "0"}], wanted]) == [

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import inspect
+import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 import warnings
@@ -14,7 +18,7 @@ import numpy as np
 import pytest
 
 from lib.policies import drive
-from lib.policies.drive import sandbox
+from lib.policies.drive import jail, sandbox
 
 TIGHT = drive.Limits(seconds=4, cpu_seconds=1)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
@@ -118,6 +122,25 @@ def test_limits_are_exact():
     assert drive.run_sandboxed("sum(x)", [[1] * 10], drive.Limits(fuel=10)).kind == "limit"
     assert drive.run_sandboxed("1" + " " * 998 + "1", [[]]).kind == "syntax"
     assert drive.run_sandboxed("1" + " " * 999 + "1", [[]]).kind == "limit"
+
+
+def test_a_caller_that_is_deep_already_gets_an_answer():
+    def deep(n):
+        return drive.run_sandboxed("abs(" * 38 + "1" + ")" * 38, [[1]]) if n == 0 else deep(n - 1)
+
+    depth, found = len(inspect.stack()), set()
+    for room in range(20, 500, 20):
+        try:
+            found.add(str(deep(sys.getrecursionlimit() - depth - room)))
+        except RecursionError:  # before the program, in what calls it
+            found.add("never called")
+    assert {"[1]", str(drive.Failure("limit", "nested too deep"))} <= found
+
+
+def test_any_bound_of_numbers_can_be_said():
+    assert drive.run_sandboxed("9 * 9", [[]], drive.Limits(magnitude=10**300)) == [81]
+    assert drive.run_sandboxed("x", [[10**400]], drive.Limits(magnitude=10**300)) == [[10**400]]
+    assert drive.run_sandboxed("sum(x) + 1", [[10**400]], drive.Limits(magnitude=10**300)).kind == "limit"
 
 
 ERRORS = [
@@ -256,7 +279,10 @@ def test_the_jail_computes():
         ("import os\nos.write(1, b'[' * 10**5)\nos._exit(0)", "output"),
         ("import os\nos.write(1, b'{\"outputs\": [1, 2, 3]}')\nos._exit(0)", "output"),
         ('import os\nos.write(1, b\'{"kind": "fine", "message": ""}\')\nos._exit(0)', "output"),
-        ("import sys\nsys.stdin.buffer.read()", "error"),
+        ("import sys\nsys.stdin.buffer.raw.fileno()", "error"),
+        ("import sys\nsys.stdin.fileno()", "error"),
+        ("import sys\nsys.stdout.close()", "error"),
+        ("import sys\nsys.setrecursionlimit(10**9)\ndef f(): return [f()]\nf()", "limit"),
         ("import this_does_not_exist", "error"),
         ("(", "syntax"),
     ],
@@ -473,6 +499,128 @@ def test_no_process_and_no_file_is_left(tmp_path, monkeypatch):
             continue
     assert not left
     assert list(tmp_path.iterdir()) == []
+
+
+@linux
+@pytest.mark.skipif(os.uname().machine != "x86_64" if hasattr(os, "uname") else True, reason="numbers of x86_64")
+def test_every_other_system_call_is_refused(monkeypatch, tmp_path):
+    """All numbers are tried, those of the second ABI too; two calls pass every filter by the kernel's own rule."""
+    without(["sys.addaudithook(watch)"], monkeypatch, tmp_path)
+    allowed = (*jail.CALLS["linux x86_64"][1], 335, 336)  # uretprobe and uprobe, which do nothing where nobody probes
+    found = jailed(
+        f"allowed = {allowed}\n"
+        "import ctypes\n"
+        "call = ctypes.CDLL(None, use_errno=True).syscall\n"
+        "call.restype = ctypes.c_long\n"
+        "def refused(number):\n"
+        "    return call(ctypes.c_long(number), *[ctypes.c_long(0)] * 6) == -1 and ctypes.get_errno() == 1\n"
+        "def solve(x): return [n for n in range(*x) if n not in allowed and not refused(n)]\n",
+        [[0, 800], [0x40000000, 0x40000800]],
+    )
+    assert found == [[], []]
+
+
+MACHINE_CODE = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+def solve(x):
+    place = libc.mmap(None, 4096, 7, 0x62, -1, 0)
+    ctypes.memmove(place, bytes.fromhex(x), len(x) // 2)
+    return ctypes.CFUNCTYPE(ctypes.c_long)(place)()
+"""
+
+
+@linux
+@pytest.mark.skipif(os.uname().machine != "x86_64" if hasattr(os, "uname") else True, reason="machine code of x86_64")
+def test_machine_code_of_its_own_gets_a_program_no_further(monkeypatch, tmp_path):
+    without(["sys.addaudithook(watch)"], monkeypatch, tmp_path)
+
+    def run(code):
+        return jailed(MACHINE_CODE + f"f = solve\ndef solve(x): return f({code!r})", [0])
+
+    assert run("b82a000000c3") == [42]  # it runs: Python's own rules are not what holds
+    assert run("48c7c00200000031ff31f60f05c3") == [-1]  # open, refused
+    assert run("b814000000cd80c3").kind == "limit"  # getpid by the 32-bit gate: killed
+    assert run("b8050000000f34c3").kind == "limit"  # sysenter: killed
+
+
+@linux
+def test_what_a_program_holds_open_cannot_be_changed(monkeypatch, tmp_path):
+    """Its request is a file that it may read again and not write, by no shared mapping either."""
+    without(["sys.addaudithook(watch)"], monkeypatch, tmp_path)
+    found = jailed(
+        MACHINE_CODE + "import os, signal\n"
+        "def solve(x):\n"
+        "    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "    shared = [libc.mmap(None, 4096, 3, 1, number, 0) in (None, 2**64 - 1) for number in range(9)]\n"
+        "    try: os.write(0, b'x')\n"
+        "    except OSError: return all(shared), os.lseek(0, 0, 0)\n",
+        [0],
+    )
+    assert found == [[True, 0]]
+
+
+@linux
+@pytest.mark.parametrize("spaces", [True, False])
+def test_a_program_ends_with_who_started_it(monkeypatch, tmp_path, spaces):
+    """Where the waiting process, or this one, is killed from outside, no sleeping program is left."""
+    if not spaces:
+        without([], monkeypatch, tmp_path, 'alone = hasattr(libc, "unshare") and libc.unshare(wanted) == 0')
+        weaker = Path(sandbox.__file__).with_name("jail.py")
+        weaker.write_text(weaker.read_text().replace("    pass\n    if alone:", "    alone = False\n    if alone:"))
+    place = Path(sandbox.__file__).with_name("jail.py")
+    (tmp_path / "room").mkdir(mode=0o755)
+    mark = str(10**6 + os.getpid())
+    request = {"source": "import time\ntime.sleep(60)", "inputs": [""], "function": None, "names": False}
+    (tmp_path / "request").write_text(json.dumps(request))
+    starter = (
+        "import subprocess, sys, time\n"
+        "streams = {'stdin': open('request'), 'stdout': subprocess.PIPE}\n"
+        "p = subprocess.Popen(sys.argv[1:], **streams, cwd='room', start_new_session=True)\n"
+        "p.stdout.read(7)\nprint(p.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    command = [sys.executable, "-I", "-S", "-B", str(place), "4", str(2**29), "50", mark]
+    with subprocess.Popen([sys.executable, "-c", starter, *command], cwd=tmp_path, stdout=subprocess.PIPE) as started:
+        first = int(started.stdout.readline())
+        assert len(running(mark)) == 2 + spaces  # the starter's own line holds the mark too
+        if spaces:
+            os.kill(first, signal.SIGKILL)
+        started.kill()
+    end = time.monotonic() + 20
+    while running(mark) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert running(mark) == []
+
+
+def running(mark):
+    """Processes with a word in their command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            found += [int(place.name)] if mark.encode() in (place / "cmdline").read_bytes().split(b"\0") else []
+        except OSError:
+            continue
+    return found
+
+
+@linux
+def test_a_reply_that_is_dear_to_read_is_no_answer():
+    flood = "import os\nos.write(1, b'{{\"outputs\": [' + {} + b']}}')\nos._exit(0)"
+    start = time.process_time()
+    for inner in ("b'[],' * 300_000 + b'0'", "b'9' * 500_000", "b'[' * 300_000 + b']' * 300_000", "b'1e999'", "b'\xff'"):
+        found = jailed(flood.format(inner), ["", ""])
+        assert isinstance(found, drive.Failure), (inner, found)
+    assert time.process_time() - start < 10
+
+
+@linux
+def test_errors_that_a_program_makes_up_stay_inside():
+    mean = "class E(OSError):\n    strerror = property(lambda self: 1 / 0)\n    def __str__(self): raise SystemExit\nraise E"
+    assert jailed(mean, [""]).kind in ("limit", "forbidden", "error")
+    assert jailed("import json\njson.dumps = lambda x: 'forged'\nprint(1)", [""]).kind == "output"
+    assert jailed("def solve(x): return {1: {2, 3}}").kind == "error"
 
 
 @linux

@@ -179,6 +179,10 @@ def test_held_out_evaluations_are_of_their_level(shipped):
     found = study.held_out(shipped, SMALL, 1)
     assert list(found) == list(drive.LEVELS)
     assert all(len(e.successes) == 2 and e.samples == 8 for e in found.values())
+    without = study.held_out(shipped, SMALL, 1, entropy=False)
+    assert np.isfinite(found["hard"].entropy)
+    assert np.isnan(without["hard"].entropy)
+    assert all((without[level].successes == found[level].successes).all() for level in drive.LEVELS)
     whole = drive.evaluate(shipped, drive.ProgramTask(study.problems().tests(2)), study.problems().tests(2), 8, 48, seed=1)
     assert np.concatenate([e.successes for e in found.values()]).tolist() == whole.successes.tolist()
 

@@ -6,13 +6,14 @@ with 8 samples of a prompt and a short window, then on the hardest problems only
 
 Implemented: the reward from running programs in a sandbox, GRPO, the samplers of both stages and two rivals, the curriculum
 with fresh pass rates, for the policies of `lib.networks` on problems of a small language; for language models the paper's
-settings in TRL (`language_models`, which imports TRL when it is used). Not implemented: the supervised stage on distilled
+settings in TRL (`language_models`, which imports TRL when it is used), and LiveCodeBench's problems from the reader's files
+(`load_livecodebench`). Not implemented: the supervised stage on distilled
 solutions, whose data are not public; the difficulty classifier, of which the paper gives no details.
 
 ============ ==================================================================== ============ =================
 symbol       name                                                                 shape        equation
 ============ ==================================================================== ============ =================
-R(q, y)      `ProgramTask.check`, `run_sandboxed`                                 0 or 1       section 3.1
+R(q, y)      `ProgramTask.check`, `ContestProblem.check`, `run_sandboxed`         0 or 1       section 3.1
 A, L         `group_advantages`, `grpo_loss`                                      (B, G), ()   (1)
 P            `informative_probability`                                            scalar       (2)
 A(c, G)      `success_advantage`                                                  scalar       (3)
@@ -26,6 +27,7 @@ S, k_j, T_j  `hardest`, `HardFocus`, `PreGRPOSchedule`, `train_pre_grpo`        
 Equation numbers are the chapter's.
 """
 
+from lib.policies.drive.contests import ContestProblem, load_livecodebench
 from lib.policies.drive.evaluation import Evaluation, evaluate, token_entropy
 from lib.policies.drive.groups import (
     expected_drift,
@@ -52,6 +54,7 @@ from lib.policies.drive.training import GRPOConfig, History, Trainer, train_grpo
 __all__ = [
     "LEVELS",
     "CheckResult",
+    "ContestProblem",
     "DynamicSampling",
     "Evaluation",
     "Failure",
@@ -73,6 +76,7 @@ __all__ = [
     "hardest",
     "informative_probability",
     "is_degenerate",
+    "load_livecodebench",
     "pass_at_k",
     "run_sandboxed",
     "success_advantage",

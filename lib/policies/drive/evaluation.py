@@ -40,7 +40,7 @@ class Evaluation:
 
     successes : right answers of each problem, shape (N,)
     samples : drawn of each
-    entropy : mean over tokens of the policy's entropy, in nats, on its own samples
+    entropy : mean over tokens of the policy's entropy, in nats, on its own samples; NaN where it was not asked for
     truncated : share of answers that the window cut off
     length : mean tokens of an answer
     errors : how many answers failed with each kind of error; wrong outputs count as "wrong"
@@ -114,7 +114,7 @@ def token_entropy(policy: Transformer, rollouts: Rollouts, temperature: float = 
 
 def evaluate(
     policy: Transformer, task: Task, problems: Sequence[Any], samples: Any = 16, max_new: Any = 44, *, temperature: Any = 1.0,
-    hidden: Any = True, seed: Any = None,
+    hidden: Any = True, entropy: Any = True, seed: Any = None,
 ) -> Evaluation:  # fmt: skip
     """Draw fresh samples of each problem and run them.
 
@@ -133,6 +133,8 @@ def evaluate(
         Above 0; 1 by default.
     hidden : bool
         Whether hidden tests are run too, so that a program that only fits the visible ones fails. True by default.
+    entropy : bool
+        Whether the entropy is measured, which takes a third of the time. True by default.
     seed : None, int or Generator
 
     Returns
@@ -155,7 +157,8 @@ def evaluate(
     """
     samples, max_new = checks.integer("samples", samples, low=1), checks.integer("max_new", max_new, low=1)
     temperature, rng = checks.positive("temperature", temperature), checks.generator("seed", seed)
-    hidden, problems = checks.boolean("hidden", hidden), list(problems)
+    hidden, entropy = checks.boolean("hidden", hidden), checks.boolean("entropy", entropy)
+    problems = list(problems)
     if not problems:
         raise ValueError("problems must hold at least one, got none")
     each, results, entropies, lengths = max(1, CHUNK // samples), [], [], []
@@ -164,7 +167,7 @@ def evaluate(
         drawn = draw_answers(policy, task, some, samples, max_new, temperature, rng)
         results += checked(task, some, drawn, samples, hidden)
         tokens = int(drawn.lengths.sum())
-        entropies.append((token_entropy(policy, drawn, temperature), tokens))
+        entropies.append(tokens * (token_entropy(policy, drawn, temperature) if entropy else float("nan")))
         lengths.append(tokens)
     passed = np.array([result.passed for result in results]).reshape(len(problems), samples)
     errors: dict[str, int] = {}
@@ -172,6 +175,6 @@ def evaluate(
         if not result.passed:
             errors[result.error or "wrong"] = errors.get(result.error or "wrong", 0) + 1
     return Evaluation(
-        passed.sum(1), samples, sum(e * n for e, n in entropies) / sum(lengths), errors.get("truncated", 0) / len(results),
+        passed.sum(1), samples, sum(entropies) / sum(lengths), errors.get("truncated", 0) / len(results),
         sum(lengths) / len(results), errors,
     )  # fmt: skip

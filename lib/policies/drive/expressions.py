@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from lib import checks
+
 #: Functions that a program may call.
 FUNCTIONS = ("abs", "len", "max", "min", "sum")
 #: Longest source in characters.
@@ -59,7 +61,7 @@ class _Machine:
 
     def bounded(self, value: int) -> int:
         if not -self.magnitude <= value <= self.magnitude:
-            raise Refused("limit", f"a number beyond {self.magnitude:.0e}")
+            raise Refused("limit", f"a number beyond {checks.shown(self.magnitude)}")
         return value
 
 
@@ -98,7 +100,10 @@ def parse(source: str, max_nodes: int = 80) -> _Code:
     size = sum(isinstance(node, ast.expr | ast.comprehension | ast.keyword) for node in ast.walk(tree))
     if size > max_nodes:
         raise Refused("limit", f"{size} nodes, more than {max_nodes}")
-    return _code(tree.body, frozenset("x"), 0)
+    try:
+        return _code(tree.body, frozenset("x"), 0)
+    except RecursionError:  # where the caller is deep already
+        raise Refused("limit", "nested too deep") from None
 
 
 def evaluate(code: _Code, x: Sequence[int], fuel: int, magnitude: int) -> Any:
@@ -113,6 +118,8 @@ def evaluate(code: _Code, x: Sequence[int], fuel: int, magnitude: int) -> Any:
         return code({"x": [int(v) for v in x]}, _Machine(fuel, magnitude))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise Refused("error", f"{type(error).__name__}: {error}") from None
+    except RecursionError:
+        raise Refused("limit", "nested too deep") from None
 
 
 def _code(node: ast.AST, names: frozenset[str], nesting: int) -> _Code:

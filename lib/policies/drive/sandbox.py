@@ -66,8 +66,9 @@ class Failure:
 
 
 def run_sandboxed(
-    source: str, inputs: Sequence[Any], limits: Limits | None = None, how: str = "expression"
-) -> list[Any] | Failure:
+    source: str, inputs: Sequence[Any], limits: Limits | None = None, how: str = "expression", function: str | None = None,
+    names: bool = False,
+) -> list[Any] | Failure:  # fmt: skip
     """Outputs of a program for each input, or why there are none.
 
     Parameters
@@ -81,6 +82,12 @@ def run_sandboxed(
     how : {"expression", "process"}
         "expression" walks the syntax tree of a small language in this process: for the problems of this package.
         "process" starts a Python without network, files, further processes or rights: for everything else.
+    function : str, optional
+        Of a process: what is called instead of ``solve``, a function of the program or a method of its class ``Solution``;
+        each input is then the list of its arguments.
+    names : bool
+        Of a process: whether names of the usual standard modules stand ready without an import, and calls may nest deep, as
+        contests have it. False by default.
 
     Returns
     -------
@@ -110,7 +117,17 @@ def run_sandboxed(
     limits = Limits() if limits is None else limits
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be Limits, got {checks.shown(limits)}")
-    return _interpreted(source, inputs, limits) if how == "expression" else _jailed(source, inputs, limits)
+    names = checks.boolean("names", names)
+    if how == "expression":
+        if function is not None or names:
+            raise ValueError("function and names are for how='process' only: an expression has no functions of its own")
+        return _interpreted(source, inputs, limits)
+    if function is not None:
+        if not isinstance(function, str) or not function.isidentifier():
+            raise ValueError(f"function must be the name of a function, got {checks.shown(function)}")
+        if not all(isinstance(x, list | tuple) for x in inputs):
+            raise TypeError("inputs must be lists of arguments where a function is named")
+    return _jailed({"source": source, "inputs": list(inputs), "function": function, "names": names}, limits)
 
 
 def _interpreted(source: str, inputs: Sequence[Any], limits: Limits) -> list[Any] | Failure:
@@ -124,20 +141,21 @@ def _interpreted(source: str, inputs: Sequence[Any], limits: Limits) -> list[Any
         return Failure(refusal.kind, str(refusal))
 
 
-def _jailed(source: str, inputs: Sequence[Any], limits: Limits) -> list[Any] | Failure:
+def _jailed(asked: dict[str, Any], limits: Limits) -> list[Any] | Failure:
     if importlib.util.find_spec("resource") is None:
         raise RuntimeError("no limits can be set on this system: programs run in a process on Linux and macOS only")
     try:
-        request = json.dumps({"source": source, "inputs": list(inputs)}).encode()
+        request = json.dumps(asked).encode()
     except (TypeError, ValueError):
-        raise TypeError(f"inputs must be what JSON holds, got {checks.shown(inputs)}") from None
+        raise TypeError(f"inputs must be what JSON holds, got {checks.shown(asked['inputs'])}") from None
     bounds = map(str, (limits.cpu_seconds, limits.memory, limits.seconds, limits.output))
     command = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("jail.py")), *bounds]
-    with tempfile.TemporaryDirectory(prefix="jail-") as place, tempfile.TemporaryFile() as asked:
+    with tempfile.TemporaryDirectory(prefix="jail-") as place, tempfile.NamedTemporaryFile(prefix="asked-") as file:
         os.chmod(place, 0o755)
-        asked.write(request)
-        asked.seek(0)
-        reply, late, status = _talk(command, place, asked, limits)
+        file.write(request)
+        file.flush()
+        with open(file.name, "rb") as readable:  # what the program holds open cannot be written, by no mapping either
+            reply, late, status = _talk(command, place, readable, limits)
     if not reply.startswith(LOCKED):
         if status == UNLOCKED:
             raise RuntimeError("nothing was run: locking a process in takes Linux with seccomp or namespaces, or root")
@@ -147,7 +165,7 @@ def _jailed(source: str, inputs: Sequence[Any], limits: Limits) -> list[Any] | F
         return Failure("limit", f"more than {limits.seconds} s")
     if len(reply) > limits.output:
         return Failure("limit", f"more than {limits.output} bytes of output")
-    return _read(reply, len(inputs)) if reply else Failure("limit", "killed: out of time or memory")
+    return _read(reply, len(asked["inputs"])) if reply else Failure("limit", "killed: out of time or memory")
 
 
 def _talk(command: list[str], place: str, asked: IO[bytes], limits: Limits) -> tuple[bytes, bool, int]:

@@ -325,7 +325,7 @@ def train_pre_grpo(
 
     for keep, steps in schedule.phases:  # Algorithm 1
         rates = evaluate(
-            policy, task, kept, samples, config.max_new, temperature=config.temperature, hidden=False, seed=rng
+            policy, task, kept, samples, config.max_new, temperature=config.temperature, hidden=False, entropy=False, seed=rng
         ).pass_rates
         trainer.history.measured += samples * len(kept)
         trainer.sampler = focus = HardFocus(kept, keep, rates, schedule.above, schedule.below)

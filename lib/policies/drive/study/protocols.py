@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -192,7 +193,7 @@ def second_stage(arm: str, policy: Transformer, plan: Plan, seed: Any) -> Stage:
     )
 
 
-def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation]:
+def held_out(policy: Transformer, plan: Plan, seed: Any, entropy: bool = True) -> dict[str, Evaluation]:
     """Fresh samples of the held-out problems, hidden tests included, with the long window: level -> evaluation.
 
     Successes are those of the level; entropy, truncation, length and errors are those of all levels together.
@@ -202,6 +203,8 @@ def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation
     policy : Transformer
     plan : Plan
     seed : int or Generator
+    entropy : bool
+        Whether it is measured.
 
     Examples
     --------
@@ -211,7 +214,7 @@ def held_out(policy: Transformer, plan: Plan, seed: Any) -> dict[str, Evaluation
     [2, 2, 2]
     """
     tests = problems().tests(plan.n_test)
-    found, successes = evaluate(policy, ProgramTask(tests), tests, 8, plan.windows[1], seed=seed), {}
+    found, successes = evaluate(policy, ProgramTask(tests), tests, 8, plan.windows[1], entropy=entropy, seed=seed), {}
     for level in LEVELS:
         inside = np.array([problem.level == level for problem in tests])
         successes[level] = dataclasses.replace(found, successes=found.successes[inside])
@@ -252,8 +255,9 @@ def cluster_gains(before: Transformer, after: Transformer, plan: Plan, rng: Any)
     """
     broad, rng = problems().broad(plan.broad), checks.generator("rng", rng)
     task, window = ProgramTask(broad), plan.windows[1]
-    first = evaluate(before, task, broad, plan.fresh, window, hidden=False, seed=rng).successes * (16 / plan.fresh)
-    old, new = (evaluate(p, task, broad, 8, window, hidden=False, seed=rng).pass_rates for p in (before, after))
+    measured = functools.partial(evaluate, task=task, problems=broad, max_new=window, hidden=False, entropy=False, seed=rng)
+    first = measured(before, samples=plan.fresh).successes * (16 / plan.fresh)
+    old, new = (measured(p, samples=8).pass_rates for p in (before, after))
     found = {}
     for name, (low, high) in CLUSTERS.items():
         inside = (low <= first) & (first < high + 1)
