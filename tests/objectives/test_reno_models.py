@@ -465,6 +465,17 @@ def test_reward_models_can_be_chosen_and_weighed(models):
         reward_models.paper_rewards(("aesthetic",))
 
 
+def test_a_package_that_fails_is_told_from_one_that_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "broken_package.py").write_text("import a_package_that_nobody_has")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"broken_package cannot be imported.*a_package_that_nobody_has"):
+        reward_models.imported("broken_package", "broken-package")
+    with pytest.raises(
+        ImportError, match="needs the package a_package_that_nobody_has, which is not installed: pip install it"
+    ):
+        reward_models.imported("a_package_that_nobody_has", "it")
+
+
 @pytest.mark.parametrize(
     ("name", "missing"),
     [("clip", "transformers"), ("hps", "open_clip"), ("hps", "huggingface_hub"), ("image_reward", "ImageReward")],

@@ -5,7 +5,8 @@
     optimizer = NoiseOptimizer(diffusers_backend("sd-turbo"), paper_rewards())
     result = optimizer.run(["A red dog and a green cat"], seed=0)
 
-Written after the official code's settings; large weights and a GPU are needed, so that tests here use stand-ins.
+Written after the official code's settings. The paper's weights are large and need a GPU; tests run all four backends through
+diffusers itself with tiny random weights on a CPU, in single and in half precision, where that package is installed.
 """
 
 from __future__ import annotations

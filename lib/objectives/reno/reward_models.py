@@ -27,10 +27,12 @@ HPS = ("xswu/HPSv2", "HPS_v2.1_compressed.pt")
 
 
 def imported(name: str, install: str) -> Any:
-    """A package, or an ImportError that names it."""
+    """A package, or an ImportError that names it and says whether it is missing or fails."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
+        if error.name not in (None, name, name.partition(".")[0]):
+            raise ImportError(f"the package {name} cannot be imported, because of what it needs itself: {error}") from error
         raise ImportError(f"this needs the package {name}, which is not installed: pip install {install}") from error
 
 
@@ -54,6 +56,11 @@ def paper_rewards(
     ------
     ImportError
         Without transformers ("clip", "pickscore"), open_clip and huggingface_hub ("hps"), or ImageReward ("image_reward").
+
+    Notes
+    -----
+    image-reward 1.5 was seen to work with transformers 4.38.2, timm 0.6.13, setuptools below 70 and openai-clip, which it needs
+    and does not ask for; it cannot be imported beside transformers 5. "clip" and "pickscore" work with both.
     """
     for name in names:
         checks.choice("names", name, tuple(LOADERS))

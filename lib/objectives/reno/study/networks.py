@@ -81,9 +81,9 @@ class Decoder(nn.Module):
 class Flow(nn.Module):
     """The teacher: velocity of a flow from noise (t = 0) to standardized latent numbers (t = 1), given a prompt's hazy code."""
 
-    def __init__(self) -> None:
+    def __init__(self, latent: int = LATENT, text: int = _TEXT) -> None:
         super().__init__()
-        self.net = mlp(LATENT + 1 + _TEXT, 256, 256, 256, LATENT)
+        self.net = mlp(latent + 1 + text, 256, 256, 256, latent)
 
     def forward(self, z: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         return self.net(torch.cat([z, t.expand(len(z), 1), text], dim=1))
@@ -99,9 +99,9 @@ class Flow(nn.Module):
 class Student(nn.Module):
     """One step from noise to latent numbers, distilled from the teacher."""
 
-    def __init__(self) -> None:
+    def __init__(self, latent: int = LATENT, text: int = _TEXT, width: int = 256) -> None:
         super().__init__()
-        self.net = mlp(LATENT + _TEXT, 256, 256, 256, LATENT)
+        self.net = mlp(latent + text, width, width, width, latent)
 
     def forward(self, noise: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         return noise + self.net(torch.cat([noise, text], dim=1))

@@ -129,10 +129,19 @@ def hazy(full: torch.Tensor) -> torch.Tensor:
     return torch.cat([left + right, 0.05 * (left - right)], dim=1)
 
 
-def digits(who: str) -> tuple[torch.Tensor, np.ndarray]:
-    """The digits that someone of `SLICES` may see, shrunk to 16 by 16 by area: values in [0, 1], shape (n, 16, 16); labels."""
+@lru_cache(maxsize=6)
+def digits(who: str, source: str = "mnist") -> tuple[torch.Tensor, np.ndarray]:
+    """What someone of `SLICES` may see, shrunk to 16 by 16 by area: values in [0, 1], shape (n, 16, 16); labels.
+
+    Parameters
+    ----------
+    who : str
+        A slice of `SLICES`.
+    source : {"mnist", "fashion_mnist"}
+    """
     low, high = SLICES[checks.choice("who", who, SLICES)]
-    images, labels = data.mnist("train")
+    loaders = {"mnist": data.mnist, "fashion_mnist": data.fashion_mnist}
+    images, labels = loaders[checks.choice("source", source, loaders)]("train")
     pixels = torch.as_tensor(images[low:high].astype(np.float32) / 255)
     return adaptive_avg_pool2d(pixels[:, None], SIDE)[:, 0], labels[low:high].astype(np.int64)
 

@@ -1,7 +1,7 @@
-"""The file of the trained system, and the loader that verifies it; `make_weights` beside it makes it.
+"""The files of the trained systems, and the loaders that verify them; `make_weights` beside this makes them.
 
-It holds the parameters of every part in half precision, the last losses and where they came from (command, commit, versions,
-CPU, seconds); it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
+Each holds the parameters of every part in half precision, the last losses and where they came from (command, commit, versions,
+CPU, seconds); it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256` or `LAYOUTS_SHA256`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ import torch
 from torch import nn
 
 from lib import checks, papers
+from lib.objectives.reno.study.layout_networks import LayoutGenerator, LayoutJudge
+from lib.objectives.reno.study.layout_training import empty_layouts
+from lib.objectives.reno.study.layouts import DOMAINS, Domain
 from lib.objectives.reno.study.networks import Decoder, DigitGenerator, Flow, Judge, Student, TeacherGenerator
 from lib.objectives.reno.study.training import REWARDS
 
 WEIGHTS_SHA256 = "437e2813372b4f36c0c9c343a3aa1c4d8e8aa47a2d9f1b0c03784473c585eae9"
 NAME = "reno.weights.npz"
+LAYOUTS_SHA256 = "947cf70240bd0fbc0446d3b147d7f0073751197c58135108f7caaa63637b72d8"
+LAYOUTS_NAME = "reno.layouts.npz"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,29 @@ class DigitSystem:
         return TeacherGenerator(self.flow, self.generator.decoder, checks.integer("steps", steps, low=1)).eval()
 
 
+@dataclass(frozen=True)
+class LayoutSystem:
+    """A trained system of layouts in double precision, nothing of which is to be changed.
+
+    Attributes
+    ----------
+    generator : LayoutGenerator
+    rewards : dict
+        Name -> (module, weight), as `RewardEnsemble` takes them.
+    judge : LayoutJudge
+    domain : Domain
+    origin, losses : dict
+        ``losses["real"]`` is the share that the judge passes of real scenes.
+    """
+
+    generator: LayoutGenerator
+    rewards: dict[str, tuple[nn.Module, float]]
+    judge: LayoutJudge
+    domain: Domain
+    origin: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+
+
 def empty_parts() -> dict[str, nn.Module]:
     """Untrained parts by name, in the shapes of the file."""
     parts: dict[str, nn.Module] = {"decoder": Decoder(), "teacher": Flow(), "student": Student(), "judge": Judge()}
@@ -66,13 +94,23 @@ def assemble(parts: dict[str, nn.Module], **facts: Any) -> DigitSystem:
     return DigitSystem(generator, parts["teacher"], rewards, parts["judge"], **facts)  # type: ignore[arg-type]
 
 
-def pack(parts: dict[str, nn.Module], losses: dict[str, float], origin: dict[str, Any]) -> bytes:
-    """The file: half-precision parameters of each part, its losses and where they came from."""
+def assemble_layouts(parts: dict[str, nn.Module], domain: Domain, **facts: Any) -> LayoutSystem:
+    """A system of layouts of parts, in double precision and frozen; weights of rewards as in `REWARDS`."""
+    for part in parts.values():
+        part.double().eval().requires_grad_(False)
+    generator = LayoutGenerator(parts["student"], parts["decoder"], domain).eval()  # type: ignore[arg-type]
+    rewards = {"contrast": (parts["contrast"], 0.5), "preference": (parts["preference"], 1.0)}
+    return LayoutSystem(generator, rewards, parts["judge"], domain, **facts)  # type: ignore[arg-type]
+
+
+def pack(parts: dict[str, nn.Module], losses: dict[str, float], origin: dict[str, Any], domain: str = "") -> bytes:
+    """The file: half-precision parameters of each part, its losses, where they came from, and of layouts the domain."""
     arrays: dict[str, np.ndarray] = {}
     for name, part in parts.items():
         for key, value in part.state_dict().items():
             arrays[f"{name}/{key}"] = value.detach().numpy().astype(np.float16)
     told = {"origin": np.array(json.dumps(origin)), "losses": np.array(json.dumps(losses))}
+    told |= {"domain": np.array(domain)} if domain else {}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **told, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -102,12 +140,56 @@ def load_system(path: Path | None = None) -> DigitSystem:
     return _unpacked(papers.weights("reno", WEIGHTS_SHA256, path))
 
 
+def load_layouts(path: Path | None = None, sha256: str = LAYOUTS_SHA256) -> LayoutSystem:
+    """The system of layouts that the book ships, in float64; or another that `make_weights` made.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Default ``results/reno.layouts.npz``.
+    sha256 : str
+        What the file must hash to; `make_weights` prints it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing; the message says how to make it.
+    ValueError
+        If its SHA-256 is another one. Nothing is parsed then.
+
+    Examples
+    --------
+    >>> from lib.objectives.reno import study
+    >>> study.load_layouts().generator.noise_shape
+    (64,)
+    """
+    path = papers.root() / "results" / LAYOUTS_NAME if path is None else Path(path)
+    if not path.is_file():
+        command = f"python -m lib.objectives.reno.study.make_weights --layouts fashion_mnist --out {path.name}"
+        raise FileNotFoundError(f"{path.name} is missing; make it by: {command}")
+    return _unpacked_layouts(papers.weights("reno", sha256, path))
+
+
 @cache
 def _unpacked(stored: bytes) -> DigitSystem:
     with torch.random.fork_rng(devices=[]):
         parts = empty_parts()
+    return assemble(parts, **_filled(parts, stored))
+
+
+@cache
+def _unpacked_layouts(stored: bytes) -> LayoutSystem:
+    with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+        domain = DOMAINS[str(arrays["domain"])]
+    with torch.random.fork_rng(devices=[]):
+        parts = empty_layouts(domain)
+    return assemble_layouts(parts, domain, **_filled(parts, stored))
+
+
+def _filled(parts: dict[str, nn.Module], stored: bytes) -> dict[str, Any]:
+    """Fills parts with a file's parameters; its other facts."""
     with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
         for name, part in parts.items():
             part.double()
             part.load_state_dict({key: torch.as_tensor(arrays[f"{name}/{key}"].astype(float)) for key in part.state_dict()})
-        return assemble(parts, origin=json.loads(str(arrays["origin"])), losses=json.loads(str(arrays["losses"])))
+        return {"origin": json.loads(str(arrays["origin"])), "losses": json.loads(str(arrays["losses"]))}
