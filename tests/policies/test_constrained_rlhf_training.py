@@ -438,6 +438,8 @@ def test_rewards_that_are_none_are_refused(answer):
 class Stub(torch.nn.Module):
     """A model that answers as those of transformers do, made of the small transformer."""
 
+    base_model = property(lambda self: self)
+
     def __init__(self):
         super().__init__()
         self.inner = base(seed=2)
@@ -449,15 +451,14 @@ class Stub(torch.nn.Module):
     def get_output_embeddings(self):
         return lambda states: states @ self.inner.tokens.weight.T
 
-    def forward(self, input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states):
-        assert output_hidden_states
+    def forward(self, input_ids, attention_mask, position_ids, use_cache, past_key_values=None):
         assert position_ids.shape == input_ids.shape
         places = (attention_mask.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
         assert position_ids.equal(places)
         cache = past_key_values or (Cache() if use_cache else None)
         attended = attention_mask.bool()[:, -input_ids.shape[1] :]
         states = self.inner.states(input_ids, attended, cache)
-        return types.SimpleNamespace(hidden_states=(None, states), past_key_values=cache)
+        return types.SimpleNamespace(last_hidden_state=states, past_key_values=cache)
 
 
 def test_a_language_model_is_sampled_and_judged_like_the_small_transformer():
@@ -488,5 +489,7 @@ def test_language_models_are_loaded_when_they_are_used(monkeypatch):
     assert asked == ["gpt2"]
     with pytest.raises(TypeError, match="model"):
         LanguageModel(3)
+    with pytest.raises(TypeError, match="model"):
+        LanguageModel(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="value heads"):
         LanguageModel(stub).values(torch.zeros(1, 16))

@@ -25,8 +25,8 @@ mu, lambda           ``mu``, ``weights``              (N,), multipliers before a
 -(r_i - theta_i)^2   `ConstrainedPPO.paid`            (B, N), reward of "ppo_sat", (4)
 beta                 `KLController.beta`              coefficient of the divergence, (7)
 pi_mu                `TiltedBandit.policy`            (M,), tilted policy, (8); its dual (9), derivative of its values (10)
-1, 2, 0.5, 0.5       `nelder_mead_thresholds`         coefficients of the simplex search, (11)
-alpha, beta, gamma   `meteor`                         of the score METEOR, (12)
+alpha, beta, gamma   `meteor`                         of the score METEOR, (11)
+1, 2, 0.5, 0.5       `nelder_mead_thresholds`         coefficients of the simplex search, (12)
 ==================== ================================ ==================================================================
 
 The numbers are those of the chapter.

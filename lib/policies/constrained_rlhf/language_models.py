@@ -6,6 +6,7 @@ The model answers to what `lib.networks` asks a `Transformer`, so that sampling 
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class LanguageModel(nn.Module):
     Parameters
     ----------
     model : str or model
-        Name for `transformers.AutoModelForCausalLM.from_pretrained`, or such a model; it must be able to return hidden states.
+        Name for `transformers.AutoModelForCausalLM.from_pretrained`, or such a model, whose last layer takes the states of its
+        ``base_model``.
     device : str
         Where the model computes.
 
@@ -38,18 +40,23 @@ class LanguageModel(nn.Module):
 
     Examples
     --------
-    >>> from lib.policies.constrained_rlhf import LanguageModel
+    >>> from lib.policies.constrained_rlhf.language_models import LanguageModel
     >>> policy = LanguageModel("gpt2", device="cuda")  # doctest: +SKIP
     """
+
+    model: Any
+    device: torch.device
 
     def __init__(self, model: Any = PAPER_MODEL, device: str = "cpu") -> None:
         super().__init__()
         if isinstance(model, str):
             model = _transformers().AutoModelForCausalLM.from_pretrained(model)
-        elif not isinstance(model, nn.Module):
+        if not isinstance(model, nn.Module) or not isinstance(getattr(model, "base_model", None), nn.Module):
             raise TypeError(f"model must be a name or a causal language model, got {checks.shown(model)}")
         self.model = model.to(device).eval()  # without dropout: ratios compare the same function
         self.device = torch.device(device)
+        # Since version 5 of transformers what is kept of earlier positions is called a cache, before it was past_key_values.
+        self._past = "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
         self.value_heads: nn.Linear | None = None
 
     @property
@@ -61,7 +68,12 @@ class LanguageModel(nn.Module):
         return int(self.model.config.hidden_size)
 
     @property
-    def tokens(self) -> nn.Module:
+    def body(self) -> Any:
+        """The model without its last layer: states are all that is asked of it, scores of few positions come after."""
+        return self.model.base_model
+
+    @property
+    def tokens(self) -> Any:
         """The input embedding, whose type is that of the policy's probabilities."""
         return self.model.get_input_embeddings()
 
@@ -72,14 +84,16 @@ class LanguageModel(nn.Module):
         if cache is not None and cache.attended is not None:
             before, whole = cache.length, torch.cat([cache.attended, whole], 1)
         places = (whole.cumsum(1) - 1).clamp(min=0)[:, before:]
-        found = self.model(
-            input_ids=tokens.to(self.device), attention_mask=whole.long().to(self.device),
-            position_ids=places.to(self.device), past_key_values=cache.keys[0] if cache is not None and before else None,
-            use_cache=cache is not None, output_hidden_states=True,
+        given: dict[str, Any] = {"use_cache": cache is not None}
+        if cache is not None and before:
+            given[self._past] = cache.keys[0]
+        found = self.body(
+            input_ids=tokens.to(self.device), attention_mask=whole.long().to(self.device), position_ids=places.to(self.device),
+            **given,
         )  # fmt: skip
         if cache is not None:
-            cache.attended, cache.keys = whole, [found.past_key_values]
-        return found.hidden_states[-1].cpu()
+            cache.attended, cache.keys = whole, [getattr(found, self._past)]
+        return found.last_hidden_state.cpu()
 
     def logits(self, states: Tensor) -> Tensor:
         """Scores of the next token, shape (..., vocab_size), from states."""

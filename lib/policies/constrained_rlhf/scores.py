@@ -45,9 +45,9 @@ def meteor(response: Text, reference: Text, alpha: float = 0.9, beta: float = 3.
     if not matches:
         return 0.0
     chunks = 1 + sum(a[0] + a[2] != b[0] or a[1] + a[2] != b[1] for a, b in pairwise(runs))
-    precision, recall = matches / len(response), matches / len(reference)  # (12)
-    mean = precision * recall / (alpha * precision + (1 - alpha) * recall)  # (12)
-    return mean * (1 - gamma * (chunks / matches) ** beta)  # (12)
+    precision, recall = matches / len(response), matches / len(reference)  # (11)
+    mean = precision * recall / (alpha * precision + (1 - alpha) * recall)  # (11)
+    return mean * (1 - gamma * (chunks / matches) ** beta)  # (11)
 
 
 def _tiles(a: list[Hashable], b: list[Hashable]) -> list[tuple[int, int, int]]:

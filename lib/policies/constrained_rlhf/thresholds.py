@@ -255,22 +255,22 @@ def _sorted(vertices: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
 def _iteration(seen: _Cached, vertices: np.ndarray, scores: np.ndarray, inside: bool) -> tuple[np.ndarray, np.ndarray]:
     """One step from sorted vertices: reflect, expand, contract or shrink."""
     vertices, scores, center, worst = vertices.copy(), scores.copy(), vertices[:-1].mean(0), vertices[-1]
-    reflected = center + 1.0 * (center - worst)  # (11)
+    reflected = center + 1.0 * (center - worst)  # (12)
     score = seen(reflected)
     if score > scores[0]:
-        expanded = center + 2.0 * (reflected - center)  # (11)
+        expanded = center + 2.0 * (reflected - center)  # (12)
         further = seen(expanded)
-        vertices[-1], scores[-1] = (expanded, further) if further > score else (reflected, score)  # (11)
+        vertices[-1], scores[-1] = (expanded, further) if further > score else (reflected, score)  # (12)
         return vertices, scores
     if score > scores[-2]:
         vertices[-1], scores[-1] = reflected, score
         return vertices, scores
-    outside = score > scores[-1] and not inside  # (11)
-    contracted = center + 0.5 * ((reflected if outside else worst) - center)  # (11)
+    outside = score > scores[-1] and not inside  # (12)
+    contracted = center + 0.5 * ((reflected if outside else worst) - center)  # (12)
     closer = seen(contracted)
-    if closer >= score if outside else closer > scores[-1]:  # (11)
+    if closer >= score if outside else closer > scores[-1]:  # (12)
         vertices[-1], scores[-1] = contracted, closer
         return vertices, scores
-    vertices[1:] = vertices[0] + 0.5 * (vertices[1:] - vertices[0])  # (11)
+    vertices[1:] = vertices[0] + 0.5 * (vertices[1:] - vertices[0])  # (12)
     scores[1:] = [seen(vertex) for vertex in vertices[1:]]
     return vertices, scores

@@ -4,9 +4,11 @@ from lib.policies.constrained_rlhf.study.bandits import (
     IDEAL,
     Instance,
     instance,
+    instance_on,
     joint_point,
     primal,
     proxy_points,
+    searched_point,
     single_point,
 )
 from lib.policies.constrained_rlhf.study.evaluation import (
@@ -20,9 +22,21 @@ from lib.policies.constrained_rlhf.study.evaluation import (
     sample,
     score,
 )
+from lib.policies.constrained_rlhf.study.exact import Task, learn, probabilities, task
 from lib.policies.constrained_rlhf.study.fixed import ALPHAS, GRID, HIGH, LOW, RATES, SEEN, THRESHOLDS
 from lib.policies.constrained_rlhf.study.intents import IntentModel, accuracy, bags, fit_intents
-from lib.policies.constrained_rlhf.study.protocols import RUNS, Plan, Run, Search, Setting, follow, run, search, search_cost
+from lib.policies.constrained_rlhf.study.protocols import (
+    RUNS,
+    STOPPED,
+    Plan,
+    Run,
+    Search,
+    Setting,
+    follow,
+    run,
+    search,
+    search_cost,
+)
 from lib.policies.constrained_rlhf.study.text import INTENTS, MAX_NEW, SPLITS, Corpus, clauses, corpus, intent
 from lib.policies.constrained_rlhf.study.weights import Base, load, new_policy
 
@@ -40,6 +54,7 @@ __all__ = [
     "RUNS",
     "SEEN",
     "SPLITS",
+    "STOPPED",
     "THRESHOLDS",
     "Base",
     "Corpus",
@@ -51,6 +66,7 @@ __all__ = [
     "Run",
     "Search",
     "Setting",
+    "Task",
     "accuracy",
     "bags",
     "clauses",
@@ -59,18 +75,23 @@ __all__ = [
     "fit_intents",
     "follow",
     "instance",
+    "instance_on",
     "intent",
     "joint_point",
+    "learn",
     "load",
     "meteor_reward",
     "metrics",
     "new_policy",
     "primal",
+    "probabilities",
     "proxy_points",
     "run",
     "sample",
     "score",
     "search",
     "search_cost",
+    "searched_point",
     "single_point",
+    "task",
 ]

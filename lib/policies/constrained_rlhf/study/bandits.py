@@ -1,4 +1,4 @@
-"""Over-optimization without noise: bandits with two correlated rewards and a true score; the primal problem as an oracle."""
+"""Over-optimization without noise: bandits with correlated rewards and a true score; the primal problem as an oracle."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from scipy.optimize import minimize, minimize_scalar
 
 from lib import checks
 from lib.policies.constrained_rlhf.bandit import TiltedBandit
+from lib.policies.constrained_rlhf.thresholds import nelder_mead_thresholds
 
-#: Values of the two rewards, in standard deviations, that are truly best.
-IDEAL = np.array([1.0, 0.5])
+#: Values of the rewards, in standard deviations, that are truly best: as many of them as there are rewards.
+IDEAL = np.array([1.0, 0.5, 0.75])
 #: Largest multiplier over beta at which a proxy point is looked for.
 REACH = 8.0
 
@@ -25,24 +26,26 @@ class Instance:
     gold: np.ndarray
 
     def score(self, mu: Any) -> float:
-        """True score of the tilted policy of multipliers (2,)."""
+        """True score of the tilted policy of multipliers (N,)."""
         return float(self.gold @ self.bandit.policy(mu))
 
 
-def instance(rho: float, responses: int = 2000, beta: float = 0.2, seed: Any = 0) -> Instance:
+def instance(rho: float, responses: int = 2000, beta: float = 0.2, seed: Any = 0, rewards: int = 2) -> Instance:
     """A random bandit whose rewards have mean 0, deviation 1 and correlation rho under the base policy.
 
-    The true score of a response is minus half its squared distance from the ideal rewards (1, 0.5): both rewards measure
-    something good, up to a point.
+    The true score of a response is minus half its squared distance from the ideal rewards (1, 0.5, 0.75): every reward
+    measures something good, up to a point.
 
     Parameters
     ----------
     rho : float
-        Above -1 and below 1; may be negative.
+        Above -1 and below 1, with three rewards above -1/2; may be negative.
     responses : int
         At least 8.
     beta : float
     seed : int or Generator
+    rewards : int
+        1 to 3.
 
     Examples
     --------
@@ -51,16 +54,34 @@ def instance(rho: float, responses: int = 2000, beta: float = 0.2, seed: Any = 0
     >>> toy.bandit.covariance([0.0, 0.0]).round(6).tolist()
     [[1.0, 0.8], [0.8, 1.0]]
     """
-    rho, beta = checks.number("rho", rho, above=-1, below=1), checks.positive("beta", beta)
     rng, m = checks.generator("seed", seed), checks.integer("responses", responses, low=8)
     pi0 = rng.dirichlet(np.full(m, 5.0))
-    pi0 = (pi0 + 1e-9) / (pi0 + 1e-9).sum()
-    drawn = rng.standard_normal((2, m))
+    return instance_on((pi0 + 1e-9) / (pi0 + 1e-9).sum(), rho, beta, rng, rewards)
+
+
+def instance_on(pi0: Any, rho: float, beta: float = 0.2, seed: Any = 0, rewards: int = 2) -> Instance:
+    """The same on a given base policy, (M,) probabilities, M at least 8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.policies.constrained_rlhf import study
+    >>> toy = study.instance_on(np.full(10, 0.1), rho=0.2, rewards=3)
+    >>> toy.bandit.rewards.shape
+    (3, 10)
+    """
+    pi0 = checks.array("pi0", pi0, ndim=1, above=0).astype(float)
+    n = checks.integer("rewards", rewards, low=1, high=len(IDEAL))
+    rho = checks.number("rho", rho, above=-1 / max(n - 1, 1), below=1)
+    beta, rng = checks.positive("beta", beta), checks.generator("seed", seed)
+    if len(pi0) < 8:
+        raise ValueError(f"pi0 must hold at least 8 probabilities, got {len(pi0)}")
+    drawn = rng.standard_normal((n, len(pi0)))
     drawn -= (drawn @ pi0)[:, None]
     white = np.linalg.solve(np.linalg.cholesky((drawn * pi0) @ drawn.T), drawn)
-    rewards = np.linalg.cholesky(np.array([[1.0, rho], [rho, 1.0]])) @ white
-    gold = -0.5 * ((rewards - IDEAL[:, None]) ** 2).sum(0)
-    return Instance(TiltedBandit(pi0, rewards, beta), gold)
+    found = np.linalg.cholesky(np.eye(n) + rho * (1 - np.eye(n))) @ white
+    gold = -0.5 * ((found - IDEAL[:n, None]) ** 2).sum(0)
+    return Instance(TiltedBandit(pi0, found, beta), gold)
 
 
 def single_point(toy: Instance, reward: int) -> tuple[float, float]:
@@ -69,7 +90,8 @@ def single_point(toy: Instance, reward: int) -> tuple[float, float]:
     Parameters
     ----------
     toy : Instance
-    reward : {0, 1}
+    reward : int
+        Which; from 0.
 
     Examples
     --------
@@ -78,7 +100,8 @@ def single_point(toy: Instance, reward: int) -> tuple[float, float]:
     >>> bool(0.7 < theta < 1.3)
     True
     """
-    which = np.eye(2)[checks.integer("reward", reward, low=0, high=1)]
+    n = len(toy.bandit.rewards)
+    which = np.eye(n)[checks.integer("reward", reward, low=0, high=n - 1)]
     found = minimize_scalar(
         lambda x: -toy.score(x * which), bounds=(0.0, REACH * toy.bandit.beta), method="bounded", options={"xatol": 1e-10}
     )
@@ -87,7 +110,7 @@ def single_point(toy: Instance, reward: int) -> tuple[float, float]:
 
 
 def joint_point(toy: Instance) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers, of any sign, at which the true score is highest, and the values of both rewards there; shapes (2,).
+    """Multipliers, of any sign, at which the true score is highest, and the values of the rewards there; shapes (N,).
 
     Examples
     --------
@@ -103,14 +126,42 @@ def joint_point(toy: Instance) -> tuple[np.ndarray, np.ndarray]:
         mean = toy.gold @ pi
         return -float(mean), -(rewards @ (pi * (toy.gold - mean))) / toy.bandit.beta
 
-    bounds = [(-REACH * toy.bandit.beta, REACH * toy.bandit.beta)] * 2
+    n = len(toy.bandit.rewards)
+    bounds = [(-REACH * toy.bandit.beta, REACH * toy.bandit.beta)] * n
     options = {"ftol": 1e-15, "gtol": 1e-10}
-    found = minimize(loss, np.full(2, toy.bandit.beta / 2), jac=True, bounds=bounds, method="L-BFGS-B", options=options)
+    found = minimize(loss, np.full(n, toy.bandit.beta / 2), jac=True, bounds=bounds, method="L-BFGS-B", options=options)
     return found.x, toy.bandit.values(found.x)
 
 
+def searched_point(toy: Instance) -> tuple[np.ndarray, float]:
+    """Thresholds (N,) that a simplex search finds by solving the constrained problem at each vertex, and their true score.
+
+    It begins at the base policy's values and a third of a deviation above, one reward at a time. Thresholds that no policy
+    has count as the worst response does.
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> toy = study.instance(rho=0.2, responses=1000, seed=0, rewards=3)
+    >>> theta, score = study.searched_point(toy)
+    >>> bool(abs(score - toy.score(study.joint_point(toy)[0])) < 1e-3)
+    True
+    """
+
+    def worth(theta: np.ndarray) -> float:
+        try:
+            return toy.score(toy.bandit.solve(theta=theta).mu)
+        except ValueError:
+            return float(toy.gold.min())
+
+    n = len(toy.bandit.rewards)
+    simplex = toy.bandit.values(np.zeros(n)) + np.vstack([np.zeros(n), np.eye(n) / 3])
+    found = nelder_mead_thresholds(worth, simplex, max_evals=400, max_iter=200, tol=1e-6, cache_tol=0.0)
+    return found.x, float(found.fun)
+
+
 def proxy_points(rho: float, seed: Any = 0, responses: int = 2000) -> dict[str, np.ndarray]:
-    """Proxy points of one random bandit: "single" and "joint", both (2,), in standard deviations of the rewards.
+    """Proxy points of one random bandit of two rewards: "single" and "joint", both (2,), in standard deviations.
 
     Examples
     --------

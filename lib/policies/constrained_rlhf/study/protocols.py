@@ -56,6 +56,8 @@ RUNS: dict[str, tuple[str, tuple[float, float] | None, float, dict[str, Any]]] =
     "xi-PPO literal": ("xi", None, 1.0, {"kl_std_floor": None}),
     "frozen": ("mu", None, 1.0, {"multiplier_lr": 0.0}),
 }
+#: Runs that are stopped at their best look on validation prompts; others are looked at on test prompts only.
+STOPPED = ("intent only", "meteor only", "PPO", "PPO equal", "xi-PPO")
 
 
 @dataclass
@@ -131,7 +133,8 @@ def run(setting: Setting, name: str) -> Run:
     [0, 1]
     """
     variant, alphas, factor, own = RUNS[checks.choice("name", name, RUNS)]
-    return follow(setting, setting.trainer(variant, alphas, factor, **own))
+    splits = ("validation", "test") if name in STOPPED else ("test",)
+    return follow(setting, setting.trainer(variant, alphas, factor, **own), splits)
 
 
 def follow(
@@ -218,10 +221,8 @@ def search(setting: Setting, evaluations: int = 8) -> Search:
         return setting.look(trainer.policy, "validation").score
 
     found = nelder_mead_thresholds(worth, simplex, max_evals=evaluations)
-    trainer.thresholds = found.x
-    if trainer.multipliers is not None:
-        trainer.multipliers.set_thresholds(found.x)
-    after = follow(setting, trainer, more=len(trainer.history.kl))
+    trainer.set_thresholds(found.x)
+    after = follow(setting, trainer, ("test",), more=len(trainer.history.kl))
     samples = trainer.history.episodes + looks * plan.n_eval
     return Search(found.path, found.evaluated, found.scores, found.x, after, samples)
 
