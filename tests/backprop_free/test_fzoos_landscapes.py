@@ -1,4 +1,4 @@
-"""Ackley's and Levy's functions against torch; clients whose tilts cancel."""
+"""Ackley's and Levy's functions against torch; clients whose tilts cancel; gradients and lengths that are no numbers."""
 
 from __future__ import annotations
 
@@ -66,3 +66,23 @@ def test_bad_landscapes_are_refused():
         landscape("levy", 1)
     with pytest.raises(ValueError, match="heterogeneity"):
         landscape("levy", 5, heterogeneity=-1.0)
+
+
+FEW = {"rounds": 2, "n_features": 20, "n_server": 3, "seed": 0}
+BOWLS = [lambda x: ((x - 0.2) ** 2).sum(), lambda x: ((x - 0.6) ** 2).sum()]
+
+
+@pytest.mark.parametrize(
+    ("gamma", "error"), [(lambda t: np.nan, ValueError), (lambda t: "1", TypeError), (lambda t: None, TypeError)]
+)
+def test_a_length_that_is_no_number_is_named(gamma, error):
+    with pytest.raises(error, match=r"gamma\(t\)"):
+        fzoos.federated_minimize(BOWLS, [0.9, 0.9], gamma=gamma, **FEW)
+
+
+@pytest.mark.parametrize("method", ["true", "fzoos"])
+@pytest.mark.parametrize("slope", [lambda x: x * np.nan, lambda x: np.zeros(3), lambda x: 1.0])
+def test_a_gradient_that_is_none_is_named_with_its_client(method, slope):
+    right = lambda x: 2 * (x - 0.2)  # noqa: E731
+    with pytest.raises(ValueError, match=r"grads\[1\]\(x\)"):
+        fzoos.federated_minimize(BOWLS, [0.9, 0.9], method, grads=[right, slope], **FEW)
