@@ -305,3 +305,13 @@ def test_success_map_is_value_by_value():
         for j, r in enumerate(radii):
             assert found[i, j] == (problem.value(x + problem.attack(x, u, 0.5 * r)) > problem.value(x))
     assert found[:, 0].all()
+
+
+def test_an_objective_that_is_no_number_is_named():
+    vector = da.SurrogateProblem(lambda x: x, lambda y: y)
+    with pytest.raises(ValueError, match=r"f\(y\) must be one number, got shape \(2,\)"):
+        vector.value([1.0, 2.0])
+    detached = da.SurrogateProblem(lambda x: x, lambda y: float(y.sum()))
+    assert detached.value([1.0, 2.0]) == 3.0
+    with pytest.raises(TypeError, match=r"f\(y\) must be a tensor where grad_f is not given, got 3"):
+        detached.direction(detached.outputs([1.0, 2.0]))

@@ -42,6 +42,34 @@ def test_start_and_iterations_are_the_recorded_ones(name):
     assert abs(res.nit - iterations) <= study.SLACK.get(name, 1)
 
 
+@pytest.mark.parametrize("name", sorted(set(study.NAMES) - set(study.RECORDED)))
+def test_every_other_small_problem_is_solved_too(name):
+    res = AdaSketchNewton("exact", xi_G=1e-6, max_iter=60).minimize(study.small_problem(name))
+    assert res.success
+    assert abs(res.constr).max() <= 1e-4
+
+
+def test_the_authors_limit_of_the_jacobian_ends_two_of_the_small_problems():
+    ended = {name for name in study.NAMES if AdaSketchNewton("exact").minimize(study.small_problem(name)).status == 4}
+    assert ended == {"GOTTFR", "PRICE4NE"}
+    assert len(study.NAMES) == 41
+
+
+@pytest.mark.parametrize(("name", "best"), [("BT6", 0.277045), ("BT11", 0.824892), ("BT12", 6.18812), ("ORTHREGB", 0.0)])
+def test_optimal_values_of_the_collection(name, best):
+    res = AdaSketchNewton("exact", tol=1e-8, xi_G=1e-6).minimize(study.small_problem(name))
+    np.testing.assert_allclose(res.fun, best, rtol=2e-6, atol=1e-12)
+
+
+def test_bt6_is_hs77_with_the_square_of_another_variable():
+    one, other = (study.small_problem(name) for name in ("BT6", "HS77"))
+    x = np.array([1.0, 3.0, 2.0, 3.0, 0.5])  # x2 = x4
+    assert one.values(x)[0] == other.values(x)[0]
+    np.testing.assert_array_equal(one.values(x)[1], other.values(x)[1])
+    x[1] = 2.0
+    assert one.values(x)[1][1] != other.values(x)[1][1]
+
+
 @pytest.mark.parametrize("name", ["HS6", "HS7", "HS28", "HS40", "BT3", "BT5"])
 @pytest.mark.parametrize("sketch", ["rk", "gv"])
 def test_sketched_runs_have_the_recorded_counts(name, sketch):
@@ -366,6 +394,22 @@ def test_values_at_the_start_must_be_finite(bad):
         parts[which] = lambda x, shape=shape: np.full(shape, bad)
         with pytest.raises(ValueError, match=f"{which} must be finite"):
             ssqp.EqualityProblem(x0=[1.0, 1.0], lag_hess=lambda x, lam: np.eye(2), **parts)
+
+
+def test_a_transposed_jacobian_is_refused_and_a_row_may_be_a_vector():
+    rows = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
+    five = {
+        "f": lambda x: x @ x,
+        "c": lambda x: rows @ x - 1,
+        "grad": lambda x: 2 * x,
+        "lag_hess": lambda x, lam: 2 * np.eye(3),
+    }
+    with pytest.raises(ValueError, match=r"jac must return an array of shape \(2, 3\), got \(3, 2\)"):
+        ssqp.EqualityProblem(**five, jac=lambda x: rows.T, x0=np.ones(3))
+    one = five | {"c": lambda x: rows[0] @ x - 1}
+    for jac in (rows[0], rows[:1]):
+        problem = ssqp.EqualityProblem(**one, jac=lambda x, jac=jac: jac, x0=np.ones(3))
+        np.testing.assert_array_equal(problem.first_order(problem.x0)[3], rows[:1])
 
 
 def test_shapes_and_types_that_do_not_fit_are_refused():

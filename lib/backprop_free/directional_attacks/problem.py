@@ -99,7 +99,14 @@ class SurrogateProblem:
         """The objective with its penalty, at these outputs."""
         y, z = outputs[0].clone(), outputs[1]
         with torch.no_grad():
-            return float(self.f(y) - (z * z).sum())  # (2)
+            return float(self._objective(y) - (z * z).sum())  # (2)
+
+    def _objective(self, y: torch.Tensor) -> Any:
+        """f(y), which has to be one number."""
+        value = self.f(y)
+        if isinstance(value, torch.Tensor) and value.numel() != 1:
+            raise ValueError(f"f(y) must be one number, got shape {tuple(value.shape)}")
+        return value
 
     def direction(self, outputs: Outputs) -> torch.Tensor:
         """The gradient of the objective with its penalty, in (y, z): where an attack is to push them."""
@@ -111,7 +118,9 @@ class SurrogateProblem:
         else:
             y.requires_grad_(True)
             with torch.enable_grad():
-                value = self.f(y)
+                value = self._objective(y)
+            if not isinstance(value, torch.Tensor):
+                raise TypeError(f"f(y) must be a tensor where grad_f is not given, got {checks.shown(value)}")
             slope = torch.autograd.grad(value, y)[0] if value.requires_grad else torch.zeros_like(y)
         return torch.cat([slope.detach(), -2 * z])  # (3)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lib import checks
 from lib.backprop_free.fzoos.features import RandomFourierSurrogate, Weights
 from lib.backprop_free.fzoos.gp import Array, GPGradient, nearest
 from lib.backprop_free.fzoos.steps import gamma_decay, orthonormal_directions, rgf
@@ -174,11 +175,17 @@ class Exact(Plain):
     grads: Sequence[Callable[[Array], Array]] = ()
 
     def estimate(self, i: int, z: Array, ask: Ask) -> Array:
-        return np.asarray(self.grads[i](z.copy()), dtype=float)
+        return exact_slopes(self.grads[i : i + 1], z, i)[0]
 
     def correction(self, i: int, z: Array) -> Array:
-        every = np.array([grad(z.copy()) for grad in self.grads], dtype=float)
+        every = exact_slopes(self.grads, z)
         return self.s.shares @ every - every[i]
+
+
+def exact_slopes(grads: Sequence[Callable[[Array], Array]], z: Array, first: int = 0) -> Array:
+    """The clients' own gradients at z, one a row; an error names the client whose gradient is none."""
+    found = [checks.array(f"grads[{first + k}](x)", grad(z.copy()), shape=z.shape) for k, grad in enumerate(grads)]
+    return np.array(found, dtype=float)
 
 
 class Trajectory(Plain):
@@ -239,7 +246,9 @@ class Trajectory(Plain):
 
     def length(self, t: int) -> float:
         gamma = self.s.gamma
-        return gamma_decay(t) if gamma == "decay" else gamma(t) if callable(gamma) else gamma
+        if callable(gamma):
+            return checks.number("gamma(t)", gamma(t))
+        return gamma_decay(t) if gamma == "decay" else gamma
 
     def arrived(self, i: int, z: Array, last: bool, ask: Ask) -> None:
         self._query(i, z[None], ask)

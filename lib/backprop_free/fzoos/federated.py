@@ -57,7 +57,7 @@ def federated_minimize(
     rounds, local_steps : int
         R and T.
     lr : float
-        Adam's step size.
+        Adam's step size. Adam's own 1e-8 hides slopes of that size: functions should have larger ones.
     bounds : tuple of float
         Lower and upper bound of every coordinate; steps and queries are clipped to them.
     shares : array_like, shape (N,), optional

@@ -37,6 +37,8 @@ class STORM(torch.optim.Optimizer):
     Notes
     -----
     Half-precision parameters have estimates and steps in float32. A parameter without a gradient is not moved in that step.
+    Only the generator of the CPU is put back: on an accelerator dropout draws other masks. Running statistics of a batch
+    normalization see each batch twice.
 
     Examples
     --------

@@ -76,8 +76,7 @@ class EqualityProblem:
         given = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
         if given.dtype.kind not in "biuf":
             raise ValueError(f"{name} must return real numbers, got {checks.shown(value)}")
-        wanted = np.prod(shape, dtype=int) if shape is not None else given.size
-        if given.size != wanted:
+        if shape is not None and _without_ones(given.shape) != _without_ones(shape):
             raise ValueError(f"{name} must return an array of shape {shape}, got {given.shape}")
         return np.array(given, dtype=float).reshape(-1 if shape is None else shape)
 
@@ -96,6 +95,11 @@ class EqualityProblem:
         """Hessian of f + lam'c at x, shape (n, n), made symmetric."""
         H = self._array("lag_hess", self._lag_hess(x.copy(), lam.copy()), (self.n, self.n))
         return (H + H.T) / 2
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its axes of one entry: a row may stand for a vector, a transposed matrix for none."""
+    return tuple(k for k in shape if k != 1)
 
 
 def float64(name: str, value: Any) -> Array:

@@ -74,14 +74,14 @@ def demmel(A: ArrayLike) -> float:
     return float(len(A) / np.linalg.svd(units, compute_uv=False)[-1] ** 2)
 
 
-def newton_systems(problem: EqualityProblem, eps_H: float = 1e-6, max_iter: int = 40) -> list[System]:
+def newton_systems(problem: EqualityProblem, eps_H: float = 1e-6, max_iter: int = 40, xi_G: float = 1e-2) -> list[System]:
     """The Newton systems along the exact trajectory.
 
     Parameters
     ----------
     problem : EqualityProblem
         What to solve.
-    eps_H : float
+    eps_H, xi_G : float
         See `AdaSketchNewton`.
     max_iter : int
         Most iterations.
@@ -99,7 +99,7 @@ def newton_systems(problem: EqualityProblem, eps_H: float = 1e-6, max_iter: int 
     def keep(intermediate_result: OptimizeResult) -> None:
         points.append((intermediate_result.x, intermediate_result.v))
 
-    AdaSketchNewton("exact", eps_H=eps_H, max_iter=max_iter).minimize(problem, callback=keep)
+    AdaSketchNewton("exact", eps_H=eps_H, max_iter=max_iter, xi_G=xi_G).minimize(problem, callback=keep)
     found = []
     for x, lam in points[:-1]:
         at = al.Point(x, lam, *problem.first_order(x))

@@ -68,6 +68,27 @@ def _squares(x: Any, first: Any) -> Any:
     return first**2 + (x[1] + x[2] - 2) ** 2 + (x[3] - 1) ** 2 + (x[4] - 1) ** 2
 
 
+def _bt6(x: Any) -> Any:
+    f, (first, _) = _hs77(x)  # the same objective and first constraint; the second has the square of another variable
+    return f, [first, x[1] + x[2] ** 4 * x[1] ** 2 - 8 - R2]
+
+
+#: Six points in space, to which an ellipsoid is fitted by orthogonal distance.
+_CLOUD = ((9.5, 9.5, 0.5), (6.5, -5.5, 0.5), (-8.5, -8.5, 0.5), (-5.5, 6.5, 0.5), (0.5, 0.5, 7.5), (0.5, 0.5, -6.5))
+
+
+def _orthregb(x: Any) -> Any:
+    """Nine coefficients of a quadric, then a point on it for each of the six given ones."""
+    xx, xy, xz, yy, yz, zz, *g = x[:9]
+    near = [x[9 + 3 * i : 12 + 3 * i] for i in range(len(_CLOUD))]
+    f = sum((a - b) ** 2 for point, given in zip(near, _CLOUD, strict=True) for a, b in zip(point, given, strict=True))
+    return f, [
+        xx * a * a + yy * b * b + zz * c * c + 2 * (xy * a * b + xz * a * c + yz * b * c)
+        - 2 * (g[0] * a + g[1] * b + g[2] * c) - 1
+        for a, b, c in near
+    ]  # fmt: skip
+
+
 #: Name -> (function of the variables that gives f and the constraints, start).
 _PROBLEMS: dict[str, tuple[Callable[[Any], tuple[Any, list[Any]]], Sequence[float]]] = {
     "HS6": (lambda x: ((1 - x[0]) ** 2, [10 * (x[1] - x[0] ** 2)]), [-1.2, 1]),
@@ -150,6 +171,36 @@ _PROBLEMS: dict[str, tuple[Callable[[Any], tuple[Any, list[Any]]], Sequence[floa
         [2, 0],
     ),
     "RSNBRNE": (lambda x: (0, [10 * (x[1] - x[0] ** 2), 1 - x[0]]), [-1.2, 1]),
+    "BT6": (_bt6, [2] * 5),
+    "BT11": (
+        lambda x: (
+            (x[0] - 1) ** 2 + _differences(x, (2, 2, 4, 4)),
+            [x[0] + x[1] ** 2 + x[2] ** 3 + 2 - 3 * R2, x[1] - x[2] ** 2 + x[3] + 2 - 2 * R2, x[0] - x[4] - 2],
+        ),
+        [2] * 5,
+    ),
+    "BT12": (
+        lambda x: (
+            0.01 * x[0] ** 2 + x[1] ** 2,
+            [x[0] + x[1] - x[2] ** 2 - 25, x[0] ** 2 + x[1] ** 2 - x[3] ** 2 - 25, x[0] - x[4] ** 2 - 2],
+        ),
+        [15.811, 1.5811, 0, 15.083, 3.7164],
+    ),
+    "HIMMELBA": (lambda x: (0, _linear(x, [[4, 0], [0, 1]], [20, 6])), [8, 9]),
+    "HIMMELBE": (lambda x: (0, [0.25 * (x[0] + x[1]) ** 2 - x[2], 1 - x[0], 1 - x[1]]), [-1.2, 2, 0]),
+    "SINVALNE": (lambda x: (0, [10 * (x[1] - sin(x[0])), 0.5 * x[0]]), [4.712389, -1]),
+    "CUBENE": (lambda x: (0, [x[0] - 1, 10 * (x[1] - x[0] ** 3)]), [-1.2, 1]),
+    "WAYSEA1NE": (lambda x: (0, [x[0] ** 6 + x[1] ** 4 - 17, 2 * x[0] + x[1] - 4]), [1, 5]),
+    "WAYSEA2NE": (
+        lambda x: (0, [-4 * x[0] ** 2 - 4 * x[1] ** 2 + 2.5 * x[0] + 13 * x[1] - 9.340125, x[1] - 1]),
+        [1, 5],
+    ),
+    "PRICE4NE": (lambda x: (0, [2 * x[0] ** 3 * x[1] - x[1] ** 3, 6 * x[0] - x[1] ** 2 + x[1]]), [1, 5]),
+    "GOTTFR": (
+        lambda x: (0, [x[0] - 0.1136 * (x[0] + 3 * x[1]) * (1 - x[0]), x[1] + 7.5 * (2 * x[0] - x[1]) * (1 - x[1])]),
+        [0.5, 0.5],
+    ),
+    "ORTHREGB": (_orthregb, [1, 0, 0, 1, 0, 1, 0, 0, 0, *(a for point in _CLOUD for a in point)]),
 }  # fmt: skip
 NAMES = tuple(_PROBLEMS)
 #: Recorded by the authors: KKT residual at the start, iterations with Gaussian vectors, evaluations, iterations of the adaptive
@@ -159,6 +210,7 @@ RECORDED = {
     "HS47": (40.4973, 14, 63.6, 14), "HS48": (25.6125, 1, 6, 5), "HS50": (1294.42, 8, 34, 11), "HS52": (49.558, 2, 10, 3),
     "HS77": (57.3472, 8, 36, 9), "BT2": (11001.8, 11, 48, 15), "BT3": (144.361, 1, 6, 4), "BT5": (19.3132, 5, 24, 5),
     "BT9": (10.247, 11, 61.2, 10), "BOOTH": (8.60233, 1, 6, 3), "HELIXNE": (50.0, 8, 36, 10),
+    "HIMMELBA": (12.3693, 1, 6, 4), "ORTHREGB": (261.001, 42, 170, 44),
 }  # fmt: skip
 #: How far the outer iterations of a run may be from the recorded ones; their records spread as far on these three.
 SLACK = {"HS47": 3, "BT2": 3, "BT9": 3}
