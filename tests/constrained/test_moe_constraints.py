@@ -226,6 +226,16 @@ def test_implicit_euler_comes_closer_with_more_times():
     assert errors[1] < 0.5 * errors[0] < 0.05
 
 
+def test_sparse_least_squares_is_the_layers():
+    equation = moe.DiffusionSorption(8, 12, weight=1.7)
+    points = torch.eye(96, dtype=torch.float64).reshape(1, 8, 12, 96).expand(2, -1, -1, -1)
+    dense = moe.HardConstraintLayer(equation, tol=1e-9, max_iter=200)(points, U0)
+    sparse = study.least_squares_fields(equation, U0, tol=1e-9)
+    np.testing.assert_allclose(sparse, dense.u, rtol=1e-4, atol=1e-5)
+    with pytest.raises(RuntimeError, match="not found"):
+        study.least_squares_fields(equation, U0, max_iter=1)
+
+
 def test_reference_flow_is_settled_in_step_and_grid(flow):
     w0 = study.vorticities(8, 2, 1, length=1.5)
     assert study.relative_error(flow.reference(w0), flow.reference(w0, finer=3, max_step=0.02)).max() < 1e-2
@@ -461,6 +471,58 @@ def test_the_flow_layer_keeps_the_initial_state(flow):
     assert out.converged.all()
 
 
+def flow_functions(count=3):
+    return 200 * torch.from_numpy(np.random.default_rng(7).normal(size=(1, 5, 8, 8, count)))
+
+
+def test_the_flow_solver_agrees_with_scipy(flow):
+    w0 = study.vorticities(8, 1, 0)
+    layer = moe.ConstraintMoE(flow, (1, 2, 2), tol=1e-13, max_iter=300)
+    out, rows = layer(flow_functions(), w0), layer.rows(flow.ansatz(flow_functions()), flow.check_condition(w0))
+    for p in range(4):
+        own = pde.Rows(rows.points[:, [p]], rows.offset[:, [p]], rows.fixed[[p]], rows.target[[p]])
+        theirs = so.least_squares(
+            lambda w, own=own: flow.residual(torch.from_numpy(w)[None], own)[0].numpy(),
+            np.zeros(3),
+            method="lm",
+            ftol=1e-13,
+            xtol=1e-13,
+        )
+        np.testing.assert_allclose(out.cost.flatten()[p], theirs.cost, rtol=1e-6)
+
+
+@pytest.mark.parametrize("hessian", ["exact", "gauss_newton"])
+def test_implicit_derivative_of_a_flow(flow, hessian):
+    w0, mix = study.vorticities(8, 1, 0), torch.from_numpy(np.random.default_rng(5).random((1, 4, 3)))
+
+    def through(b):
+        return (moe.ConstraintMoE(flow, (1, 2, 2), tol=0.0, max_iter=200, hessian=hessian)(b, w0).omega * mix).sum()
+
+    leaf = flow_functions().requires_grad_()
+    through(leaf).backward()
+    along = torch.from_numpy(np.random.default_rng(8).normal(size=leaf.shape))  # all entries at once
+    with torch.no_grad():
+        slope = (through(leaf + 1e-2 * along) - through(leaf - 1e-2 * along)) / 2e-2
+    wanted = (leaf.grad * along).sum()
+    np.testing.assert_allclose(wanted, slope, rtol=1e-3 if hessian == "exact" else 0.2)
+
+
+def test_the_factor_of_the_flow_is_nothing_to_a_solve():
+    w0, b = study.vorticities(8, 1, 0), flow_functions()
+    fields = [moe.ConstraintMoE(moe.NavierStokes(5, 8, t_end=1.0, scale=c), (1, 2, 2))(b, w0).u for c in (0.005, 1.0)]
+    torch.testing.assert_close(*fields, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["soft", "global", "experts"])
+def test_flow_training_lowers_the_loss(kind):
+    equation = moe.NavierStokes(4, 8, t_end=1.0)
+    model = study.build(kind, equation, 3, lr=0.1 if kind == "soft" else 0.02, width=4, layers=1, modes=2, batch=2, steps=15)
+    model.fit(study.vorticities(8, 2, 3), 15)
+    loss = model.history_["loss"]
+    assert np.mean(loss[-3:]) < 0.99 * loss[0]
+    assert min(model.history_["converged"]) == 1.0
+
+
 @pytest.mark.parametrize("experts", [(1, 3), (4,), (1, 0), "14", 4, (1, 2.5)])
 def test_bad_experts_are_refused(experts):
     with pytest.raises((ValueError, TypeError), match="experts"):
@@ -614,6 +676,28 @@ def test_training_is_measured_on_the_way_and_leaves_the_model_alone():
     np.testing.assert_allclose(run.errors[-1], study.relative_error(run.model.predict([0.1]), truth))
     at_once = copy.deepcopy(model).fit([0.05, 0.1], steps=7).predict([0.1])
     np.testing.assert_array_equal(run.model.predict([0.1]), at_once)
+
+
+def test_change_across_borders_is_measured_there_only():
+    truth = RNG.random((2, 5, 8)).cumsum(axis=2)
+    u = truth.copy()
+    u[..., 1] += 5.0  # inside a block
+    np.testing.assert_allclose(study.border_change(u, truth, 2), 1.0)
+    u[..., 4:] += 10.0
+    changes = np.abs(np.diff(truth, axis=2))[..., 3]
+    np.testing.assert_allclose(study.border_change(u, truth, 2), (changes + 10.0).mean() / changes.mean())
+    with pytest.raises(ValueError, match="experts"):
+        study.border_change(u, truth, 3)
+
+
+def test_a_model_on_another_grid_keeps_its_network_and_its_experts():
+    model = study.build("experts", moe.NavierStokes(4, 8), n_basis=2, width=2, layers=1, modes=2)
+    finer = study.on_grid(model, moe.NavierStokes(4, 16))
+    assert (finer.layer.experts, finer.layer.pde.shape, model.layer.pde.shape) == ((1, 2, 2), (4, 16, 16), (4, 8, 8))
+    w0 = study.vorticities(8, 2, 0)
+    np.testing.assert_array_equal(study.on_grid(finer, moe.NavierStokes(4, 8)).predict(w0), model.predict(w0))
+    with pytest.raises(TypeError, match="pde"):
+        study.on_grid(model, moe.DiffusionSorption(8, 16))
 
 
 def test_nudged_weights_differ_in_their_last_bits():

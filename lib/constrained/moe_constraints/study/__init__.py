@@ -1,13 +1,15 @@
 """What only the chapter's experiments use: matched weights, initial states, protocols, and the rivals."""
 
-from lib.constrained.moe_constraints.study.instances import implicit_euler, matched_weights, vorticities
+from lib.constrained.moe_constraints.study.instances import implicit_euler, least_squares_fields, matched_weights, vorticities
 from lib.constrained.moe_constraints.study.protocols import (
     EarlyDiffusionSorption,
     RandomMoE,
     Run,
     Work,
+    border_change,
     build,
     nudged,
+    on_grid,
     relative_error,
     solve_work,
     trained,
@@ -18,10 +20,13 @@ __all__ = [
     "RandomMoE",
     "Run",
     "Work",
+    "border_change",
     "build",
     "implicit_euler",
+    "least_squares_fields",
     "matched_weights",
     "nudged",
+    "on_grid",
     "relative_error",
     "solve_work",
     "trained",

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 import torch
+from scipy.sparse.linalg import splu
 
 from lib import checks
+from lib.constrained.moe_constraints import solver
 from lib.constrained.moe_constraints.pde import DiffusionSorption
 
-__all__ = ["implicit_euler", "matched_weights", "vorticities"]
+__all__ = ["implicit_euler", "least_squares_fields", "matched_weights", "vorticities"]
 
 #: The paper's grid, its points for each solve, and the rows of initial and boundary values there.
 PAPER_POINTS, PAPER_SAMPLED, PAPER_FIXED = 101 * 1024, 20_000, 1024 + 2 * 100
@@ -123,3 +126,74 @@ def _newton_step(pde: DiffusionSorption, u: np.ndarray, before: np.ndarray, rati
     band[1], band[0, :, 1:], band[2, :, :-1] = middle, side[:, :-1], side[:, 1:]
     band[1, :, 0], band[0, :, 1], band[1, :, -1], band[2, :, -2] = 1, 0, 1 - ratio, ratio
     return scipy.linalg.solve_banded((1, 1), band.reshape(3, -1), r.ravel()).reshape(u.shape)
+
+
+def least_squares_fields(pde: DiffusionSorption, condition: Any, tol: float = 1e-6, max_iter: int = 50) -> np.ndarray:
+    """The least-squares fields of all: (4) with one basis function for each point, so that no basis is in the way.
+
+    The rows are those of one global solve; as each touches few points, its steps (5) are sparse.
+
+    Parameters
+    ----------
+    pde : DiffusionSorption
+    condition : array_like, shape (B,)
+    tol : float
+        A step that lowers the cost by less than this share ends a solve; so does a thousandfold damping, as R has a kink
+        at 0, and where the best field touches 0 no small step need gain.
+    max_iter : int
+        Most steps.
+
+    Returns
+    -------
+    array, shape (B, n_t, n_x)
+
+    Raises
+    ------
+    RuntimeError
+        If a solve has not ended after `max_iter` steps.
+
+    Examples
+    --------
+    >>> from lib.constrained.moe_constraints import DiffusionSorption
+    >>> from lib.constrained.moe_constraints.study import least_squares_fields
+    >>> least_squares_fields(DiffusionSorption(n_t=8, n_x=16), [0.1]).shape
+    (1, 8, 16)
+    """
+    if not isinstance(pde, DiffusionSorption):
+        raise TypeError(f"pde must be a DiffusionSorption, got {checks.shown(pde)}")
+    conditions, n = pde.check_condition(condition), pde.shape[0] * pde.shape[1]
+    tol, max_iter = checks.number("tol", tol, low=0), checks.integer("max_iter", max_iter, low=1)
+    points = torch.eye(n, dtype=torch.float64).reshape(1, *pde.shape, n)
+    operators = [sp.csr_array(T.reshape(n, n).numpy()) for T in pde.operators(points)]
+    fields = []
+    for value in conditions:
+        fixed, target = (part[0].numpy() for part in pde.conditions(points, value[None]))
+        below = sp.vstack([sp.csr_array(fixed), pde.ridge * sp.eye_array(n)], format="csr")
+        goal = np.concatenate([target, np.zeros(n)])
+        fields.append(_sparse_solve(pde, operators, below, goal, tol, max_iter).reshape(pde.shape))
+    return np.stack(fields)
+
+
+def _sparse_solve(pde: Any, operators: list[Any], below: Any, goal: np.ndarray, tol: float, max_iter: int) -> np.ndarray:
+    """Levenberg and Marquardt's method on sparse rows, damped as the batched solver."""
+
+    def rows(x: np.ndarray) -> tuple[np.ndarray, Any]:
+        z = torch.from_numpy(np.stack([T @ x for T in operators]))
+        slopes = pde.weight * pde.law_slopes(z).numpy()
+        law = sum(sp.diags_array(slope) @ T for slope, T in zip(slopes, operators, strict=True))
+        r = np.concatenate([pde.weight * pde.law(z).numpy(), below @ x - goal])
+        return r, sp.vstack([law, below], format="csc")
+
+    x, lam = np.full(operators[0].shape[1], pde.start), solver.DAMPING
+    r, J = rows(x)
+    for _ in range(max_iter):
+        JtJ = J.T @ J
+        trial = x - splu(sp.csc_array(JtJ + lam * sp.diags_array(JtJ.diagonal()))).solve(J.T @ r)  # (5)
+        r_new, J_new = rows(trial)
+        gain = 1 - (r_new @ r_new) / (r @ r)
+        if gain > 0:
+            x, r, J = trial, r_new, J_new
+        if (0 <= gain < tol and lam < 1) or lam > 1e3:
+            return x
+        lam *= solver.SHRINK if gain > 0 else solver.GROW
+    raise RuntimeError(f"the least-squares field was not found in {max_iter} steps")

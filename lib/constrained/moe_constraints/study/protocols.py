@@ -17,7 +17,19 @@ from lib.constrained.moe_constraints.models import PIHC, PIHCMoE, SoftConstraint
 from lib.constrained.moe_constraints.network import FNO2d, FNO3d
 from lib.constrained.moe_constraints.pde import PDE, DiffusionSorption, Rows
 
-__all__ = ["EarlyDiffusionSorption", "RandomMoE", "Run", "Work", "build", "nudged", "relative_error", "solve_work", "trained"]
+__all__ = [
+    "EarlyDiffusionSorption",
+    "RandomMoE",
+    "Run",
+    "Work",
+    "border_change",
+    "build",
+    "nudged",
+    "on_grid",
+    "relative_error",
+    "solve_work",
+    "trained",
+]
 
 
 def build(
@@ -108,6 +120,36 @@ def relative_error(u: Any, truth: Any) -> np.ndarray:
     return np.linalg.norm((given - known).reshape(len(known), -1), axis=1) / size
 
 
+def border_change(u: Any, truth: Any, experts: int) -> float:
+    """How much fields change from cell to cell across the borders of blocks in space, over the change of the solution there.
+
+    Parameters
+    ----------
+    u, truth : array_like, shape (B, n_t, n_x)
+    experts : int
+        Blocks, 2 at least; they divide n_x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.constrained.moe_constraints.study import border_change
+    >>> line = np.arange(8.0).reshape(1, 1, 8)
+    >>> border_change(line + 2.0 * (line > 3), line, experts=2)
+    3.0
+    """
+    given, known = checks.array("u", u, ndim=3), checks.array("truth", truth, ndim=3)
+    if given.shape != known.shape:
+        raise ValueError(f"u and truth must have the same shape, got {given.shape} and {known.shape}")
+    experts, n_x = checks.integer("experts", experts, low=2), given.shape[2]
+    if n_x % experts:
+        raise ValueError(f"experts must divide the {n_x} points in space, got {experts}")
+    at = np.arange(1, experts) * n_x // experts
+    ours, theirs = (np.abs(f[..., at] - f[..., at - 1]).mean() for f in (given, known))
+    if theirs == 0:
+        raise ValueError("truth must change across the borders")
+    return float(ours / theirs)
+
+
 @dataclass
 class Run:
     """A trained model with its errors on the way.
@@ -185,6 +227,34 @@ def nudged(model: SoftConstraint, size: float = 1e-15, seed: int = 0) -> SoftCon
     with torch.no_grad():
         for part in model.network.parameters():
             part.mul_(1 + size * torch.from_numpy(rng.standard_normal(tuple(part.shape))))
+    return model
+
+
+def on_grid(model: SoftConstraint, pde: PDE) -> SoftConstraint:
+    """A copy of a trained model for another grid: the same network, and as many experts that solve for all of its points.
+
+    Parameters
+    ----------
+    model : SoftConstraint
+    pde : PDE
+        The same equation on another grid.
+
+    Examples
+    --------
+    >>> from lib.constrained.moe_constraints import NavierStokes
+    >>> from lib.constrained.moe_constraints.study import build, on_grid, vorticities
+    >>> model = build("experts", NavierStokes(n_t=4, n=8), n_basis=2, width=2, layers=1, modes=2)
+    >>> on_grid(model, NavierStokes(n_t=4, n=16)).predict(vorticities(16, 1)).shape
+    (1, 4, 16, 16)
+    """
+    if not isinstance(model, SoftConstraint):
+        raise TypeError(f"model must be a SoftConstraint, got {checks.shown(model)}")
+    if type(pde) is not type(model.pde):
+        raise TypeError(f"pde must be a {type(model.pde).__name__}, got {checks.shown(pde)}")
+    model = copy.deepcopy(model)
+    model.pde = pde
+    if model.layer is not None:
+        model.layer = ConstraintMoE(pde, model.layer.experts)
     return model
 
 
