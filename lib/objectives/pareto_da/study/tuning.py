@@ -15,7 +15,7 @@ from lib import checks
 
 from .conv import ConvNetwork, conv_compare, conv_starts
 from .protocols import Variant, compare, warm_starts
-from .rivals import pcgrad
+from .rivals import pcgrad, upgrad
 from .tasks import TASKS
 
 #: Learning rates tried for each method.
@@ -134,22 +134,10 @@ def _mean(outcomes: Sequence[Any]) -> float:
     return round(float(np.mean([outcome.last for outcome in outcomes])), 4)
 
 
-def variants(rates: dict[str, float] | None = None, domain_weight: float | None = None) -> list[Variant]:
-    """The methods of the main comparison, with their tuned settings.
+def variants() -> list[Variant]:
+    """The methods of the comparison with dense networks, with their tuned settings.
 
-    Ablations and other programs of ParetoDA run at its learning rate, PCGrad and the tuned sum at the plain sum's.
-
-    Parameters
-    ----------
-    rates : dict, optional
-        Learning rate by method; default `TUNED`.
-    domain_weight : float, optional
-        Weight of the alignment loss in the tuned sum, at least 0; default `DOMAIN_WEIGHT`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a weight out of range.
+    Ablations and other programs of ParetoDA run at its learning rate, PCGrad and UPGrad at the plain sum's.
 
     Examples
     --------
@@ -157,19 +145,16 @@ def variants(rates: dict[str, float] | None = None, domain_weight: float | None 
     >>> [variant.name for variant in variants()][:3]
     ['source only', 'DANN', 'plain sum']
     """
-    lr = TUNED if rates is None else rates
-    weight = checks.number("domain_weight", DOMAIN_WEIGHT if domain_weight is None else domain_weight, low=0)
     return [
-        Variant("source only", "source", lr=lr["source"]),
-        Variant("DANN", "dann", lr=lr["dann"]),
-        Variant("plain sum", "sum", lr=lr["sum"]),
-        Variant("tuned sum", "sum", lr=lr["sum"], scales=(1.0, weight, 1.0)),
-        Variant("MGDA", "mgda", lr=lr["mgda"]),
-        Variant("PCGrad", pcgrad, lr=lr["sum"]),
-        Variant("ParetoDA", lr=lr["pareto"], probe=True),
-        Variant("pure descent", lp_mode="descent", lr=lr["pareto"]),
-        Variant("code's program", lp_mode="dominance", lr=lr["pareto"]),
-        Variant("no refinement", refine="none", lr=lr["pareto"]),
+        Variant("source only", "source", lr=TUNED["source"]),
+        Variant("DANN", "dann", lr=TUNED["dann"]),
+        Variant("plain sum", "sum", lr=TUNED["sum"]),
+        Variant("PCGrad", pcgrad, lr=TUNED["sum"]),
+        Variant("UPGrad", upgrad, lr=TUNED["sum"]),
+        Variant("ParetoDA", lr=TUNED["pareto"], probe=True),
+        Variant("pure descent", lp_mode="descent", lr=TUNED["pareto"]),
+        Variant("code's program", lp_mode="dominance", lr=TUNED["pareto"]),
+        Variant("no refinement", refine="none", lr=TUNED["pareto"]),
     ]
 
 
