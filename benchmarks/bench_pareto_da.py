@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.objectives.pareto_da import min_norm_weights, pareto_weights
-from lib.objectives.pareto_da.study import Variant, random_program, stepper, warm_starts
+from lib.objectives.pareto_da.study import Variant, conv_starts, random_program, stepper, warm_starts
 
 #: Peer -> why ours takes longer.
 SLOWER = {
@@ -26,6 +26,12 @@ def test_program(benchmark, solver, peer):
 def test_step(benchmark, method, peer):
     benchmark.extra_info.update(slug="pareto_da", work="one step on batches of 32 digits", peer=peer)
     benchmark(stepper(warm_starts(["M-O"], 400, 1, [0])[0], Variant(method, method)))
+
+
+@pytest.mark.parametrize(("method", "peer"), [("pareto", None), ("dann", "DANN"), ("mgda", "MGDA")])
+def test_step_with_convolutions(benchmark, method, peer):
+    benchmark.extra_info.update(slug="pareto_da", work="one step on batches of 32 images of 16 x 16", peer=peer)
+    benchmark(stepper(conv_starts(["M-O"], 400, 1, [0])[0], Variant(method, method)))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -20,7 +20,7 @@ from lib.objectives.pareto_da import (
 )
 from lib.objectives.pareto_da.losses import discriminator_loss, entropy, held_out_height
 from lib.objectives.pareto_da.networks import PAPER, backbone, mlp
-from lib.objectives.pareto_da.study import gaussian_refinement, harmed_without_guard, pcgrad, random_program
+from lib.objectives.pareto_da.study import gaussian_refinement, harmed_without_guard, pcgrad, random_program, upgrad
 from lib.objectives.pareto_da.weights import best_vertex, descent_program, guided_program
 
 RNG = np.random.default_rng(0)
@@ -287,6 +287,36 @@ def test_min_norm_against_a_general_solver_and_its_conditions():
 def test_pcgrad_by_hand():
     np.testing.assert_allclose(pcgrad([[1, 0.5], [0.5, 1]]), [1, 1])
     np.testing.assert_allclose(pcgrad([[1, -0.5], [-0.5, 4]]), [1.5, 1.125])
+
+
+def test_upgrad_is_the_sum_of_nearest_directions_that_hurt_nobody():
+    np.testing.assert_allclose(upgrad([[1, 0.5], [0.5, 1]]), [1, 1])
+    np.testing.assert_allclose(upgrad(np.zeros((3, 3))), [1, 1, 1])
+    rng = np.random.default_rng(9)
+    for _ in range(10):
+        G = rng.normal(size=(3, 5)) * rng.lognormal(size=(3, 1))
+        total = np.zeros(5)
+        for g in G:
+            harmless = {"type": "ineq", "fun": lambda d, G=G: G @ d, "jac": lambda d, G=G: G}
+            told = minimize(lambda d, g=g: ((d - g) ** 2).sum(), g, jac=lambda d, g=g: 2 * (d - g), method="SLSQP",
+                            constraints=harmless, options={"ftol": 1e-14, "maxiter": 500})  # fmt: skip
+            total += told.x
+        found = upgrad(G @ G.T) @ G
+        np.testing.assert_allclose(found, total, atol=1e-5 * abs(G).max())
+        assert (G @ found >= -1e-9 * abs(G @ G.T).max()).all()
+    with pytest.raises(ValueError, match="C"):
+        upgrad(np.ones((2, 3)))
+
+
+def test_upgrad_is_torchjds_without_its_regularization():
+    aggregation, linalg = pytest.importorskip("torchjd.aggregation"), pytest.importorskip("torchjd.linalg")
+    pytest.importorskip("quadprog")
+    exact = aggregation.UPGrad(projector=linalg.QuadprogProjector(norm_eps=1e-12, reg_eps=1e-10))
+    rng = np.random.default_rng(0)
+    for m in (2, 3, 4):
+        G = rng.normal(size=(m, 7)) * rng.lognormal(size=(m, 1))
+        mine = upgrad(G @ G.T) @ G / m  # theirs is the mean
+        np.testing.assert_allclose(mine, exact(torch.from_numpy(G)).numpy(), atol=1e-5 * abs(mine).max())
 
 
 def test_min_norm_and_pcgrad_are_torchjds():

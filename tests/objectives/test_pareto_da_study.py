@@ -58,7 +58,7 @@ def test_every_variant_takes_its_own_steps():
     assert found["ParetoDA"][0].steps == [0, 1, 2]
     assert len(found["ParetoDA"][0].cosines) == 2
     assert starts[0].run.step_count == 0
-    np.testing.assert_allclose(found["tuned sum"][0].history["weights"], 1)
+    np.testing.assert_allclose(found["plain sum"][0].history["weights"], 1)
 
 
 def test_stacking_refuses_what_differs():

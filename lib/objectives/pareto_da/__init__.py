@@ -10,7 +10,8 @@ same surrogate on a held-out part of the target, without hurting the objectives 
 
 Implemented: the losses, the refinement by Bayes' rule, class-wise discriminators, the program in its guided, descent and
 dominance modes (all vertices for three objectives, HiGHS for more), exact min-norm weights (MGDA), the training loop, and a
-scikit-learn estimator; pretrained backbones as an option. Not implemented: the bases CDAN, MDD and AdvEnt, segmentation.
+scikit-learn estimator; as options a small convolutional network with batch normalization, and pretrained backbones. Not
+implemented: the bases CDAN, MDD and AdvEnt, segmentation.
 The paper's text was not available to us beyond abstract and introduction: formulas follow a secondary summary and the authors'
 code. Where these differ, the summary is followed. The code tests the held-out loss itself, which is never positive, so that its
 guided branch cannot run; here its height above the least value counts (7). It multiplies logits where Bayes' rule multiplies

@@ -123,6 +123,8 @@ class Adaptation:
         Factors on the three objectives' gradients in the shared parameters; 1 in the paper, varied in its sensitivity study.
     hidden : int
         Units of the discriminators' hidden layers.
+    norm : bool
+        Whether the domain discriminator has batch normalization, as in the demo.
     seed : int
         Of the heads' first weights.
 
@@ -165,6 +167,7 @@ class Adaptation:
         ramp: float = 500.0,
         scales: Sequence[float] = (1.0, 1.0, 1.0),
         hidden: int = 64,
+        norm: bool = False,
         seed: int = 0,
     ) -> None:
         if not isinstance(net, nn.Module):
@@ -180,7 +183,7 @@ class Adaptation:
             example = next((p for p in self.net.parameters() if p.requires_grad), None)
             if example is None:
                 raise ValueError("net must have parameters to train, got none")
-            heads = nn.Linear(F, K), mlp([F, width, 1]), ClassDomainDiscriminators(F, K, max(width // 2, 1))
+            heads = nn.Linear(F, K), mlp([F, width, 1], norm=norm), ClassDomainDiscriminators(F, K, max(width // 2, 1))
         self.head, self.domain, self.classwise = (part.to(example.device, example.dtype) for part in heads)
         mass = checks.number("momentum", momentum, low=0, below=1)
         decay = checks.number("weight_decay", weight_decay, low=0)
@@ -225,7 +228,7 @@ class Adaptation:
         return told
 
     def gradients(self, x_source: Tensor, y_source: Tensor, x_target: Tensor, x_held_out: Tensor) -> Gradients:
-        """All gradients of one step; changes nothing but running statistics of ``net``, where it has any."""
+        """All gradients of one step; changes nothing but running statistics of batch normalization."""
         labels = class_labels(y_source, len(x_source), self.n_classes)
         for name, batch in (("x_source", x_source), ("x_target", x_target), ("x_held_out", x_held_out)):
             checks.tensor(name, batch)

@@ -17,7 +17,7 @@ from lib import checks
 
 from .adaptation import METHODS, Adaptation
 from .losses import REFINEMENTS
-from .networks import BACKBONES, backbone, mlp, seeded
+from .networks import BACKBONES, NETS, backbone, conv_net, mlp, seeded
 from .weights import MODES
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -31,9 +31,9 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    net : None, nn.Module, "resnet50" or "resnet101"
-        Features; None is a small network of linear layers and ReLU. A module gets inputs (n, ...) and is copied; the names need
-        torchvision and images (n, 3, 224, 224).
+    net : None, nn.Module, "conv", "resnet50" or "resnet101"
+        Features; None is a small network of linear layers and ReLU, "conv" `conv_net` for images (n, colors, height, width). A
+        module gets inputs (n, ...) and is copied; the other names need torchvision and images (n, 3, 224, 224).
     method : {"pareto", "mgda", "sum", "dann", "source"} or callable
         As in `Adaptation`.
     refine : {"bayes", "logits", "none"}
@@ -54,6 +54,8 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         Time scale of the reversal's factor in steps; None takes a tenth of ``iterations`` (500 in the paper).
     features, hidden : int
         Features of the small network, units of its hidden layer and of the discriminators'; a module must return ``features``.
+    norm : bool
+        Whether the domain discriminator has batch normalization, as in the paper's demo.
     dtype : {"float64", "float32"}
         Of the networks.
     device : str or None
@@ -110,6 +112,7 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         ramp: float | None = None,
         features: int = 64,
         hidden: int = 64,
+        norm: bool = False,
         dtype: str = "float64",
         device: str | None = None,
         random_state: Any = None,
@@ -129,6 +132,7 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         self.ramp = ramp
         self.features = features
         self.hidden = hidden
+        self.norm = norm
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
@@ -143,11 +147,11 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
             raise ValueError("y must hold at least two classes, got 1 class")
         rng, adapt = checks.generator("random_state", self.random_state), X_target is not None
         start, split, draws = (np.random.default_rng(s) for s in rng.integers(2**63, size=3))
-        self.adaptation_ = self._adaptation(rows.shape[1], start, "source" if not adapt else self.method)
+        self.adaptation_ = self._adaptation(rows.shape[1:], start, "source" if not adapt else self.method)
         source, truth = self._tensor(rows), torch.from_numpy(index).to(self.device or "cpu")
         target, aside = source, source
         if adapt:
-            given = self._target(X_target)
+            given = self._target(X_target, rows.shape[1:])
             self.held_out_rows_, kept = split_target(len(given), float(self.held_out), split)
             target, aside = self._tensor(given[kept]), self._tensor(given[self.held_out_rows_])
         iterations, warmup, size = counts
@@ -183,22 +187,24 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         if self.ramp is not None:
             checks.positive("ramp", self.ramp)
         if not (self.net is None or isinstance(self.net, nn.Module)):
-            checks.choice("net", self.net, BACKBONES)
+            checks.choice("net", self.net, NETS)
         counts = checks.integer("iterations", self.iterations, low=0), checks.integer("warmup", self.warmup, low=0)
         return *counts, checks.integer("batch_size", self.batch_size, low=1)
 
-    def _adaptation(self, n_inputs: int, rng: np.random.Generator, method: Any) -> Adaptation:
+    def _adaptation(self, shape: tuple[int, ...], rng: np.random.Generator, method: Any) -> Adaptation:
         hidden, seed = checks.integer("hidden", self.hidden, low=1), int(rng.integers(2**31))
         features = checks.integer("features", self.features, low=1)
         with seeded(seed):
             if self.net is None:
-                net: nn.Module = mlp([n_inputs, hidden, features], last=True)
+                net: nn.Module = mlp([*shape, hidden, features], last=True)
+            elif isinstance(self.net, str):
+                net = conv_net(shape, features) if self.net == "conv" else backbone(self.net, features)
             else:
-                net = backbone(self.net, features) if isinstance(self.net, str) else self.net
+                net = self.net
         ramp = max(self.iterations / 10, 1.0) if self.ramp is None else self.ramp
         run = Adaptation(net, features, len(self.classes_), method=method, refine=self.refine, lp_mode=self.lp_mode, lr=self.lr,
                          momentum=self.momentum, weight_decay=self.weight_decay, ramp=ramp, hidden=hidden,
-                         net_lr_factor=0.1 if isinstance(self.net, str) else 1.0, seed=seed + 1)  # fmt: skip
+                         norm=self.norm, net_lr_factor=0.1 if self.net in BACKBONES else 1.0, seed=seed + 1)  # fmt: skip
         for part in (run.net, run.head, run.domain, run.classwise):
             part.to(self.device or "cpu", DTYPES[self.dtype])
         return run
@@ -206,11 +212,10 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
     def _tensor(self, rows: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows)).to(self.device or "cpu", DTYPES[self.dtype])
 
-    def _target(self, X_target: Any) -> npt.NDArray[Any]:
-        ndim = None if self.net is not None else 2
-        given = checks.array("X_target", X_target, ndim=ndim).astype(np.float64)
-        if given.ndim < 2 or given.shape[1] != self.n_features_in_:
-            raise ValueError(f"X_target must have {self.n_features_in_} features, as X has, got shape {given.shape}")
+    def _target(self, X_target: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        given = checks.array("X_target", X_target).astype(np.float64)
+        if given.shape[1:] != shape:
+            raise ValueError(f"X_target must hold inputs of shape {shape}, as X does, got shape {given.shape}")
         return given
 
 

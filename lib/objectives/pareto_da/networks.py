@@ -1,10 +1,11 @@
-"""The small networks of the method: features, domain discriminators, and (as an option) pretrained image backbones."""
+"""The networks of the method: small ones for arrays and for images, domain discriminators, and (as an option) pretrained
+image backbones."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from lib import checks
 
 BACKBONES = ("resnet50", "resnet101")
+#: Names that the estimator knows: a small convolutional network, and backbones from torchvision.
+NETS = ("conv", *BACKBONES)
 #: Settings of the authors' demo on VisDA-2017; not run here.
 PAPER = {
     "backbone": "resnet101",
@@ -41,7 +44,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def mlp(sizes: list[int], last: bool = False) -> nn.Sequential:
+def mlp(sizes: list[int], last: bool = False, norm: bool = False) -> nn.Sequential:
     """Linear layers of these sizes with ReLU in between, and behind the last one too where `last` says so.
 
     Parameters
@@ -50,6 +53,8 @@ def mlp(sizes: list[int], last: bool = False) -> nn.Sequential:
         Inputs, hidden layers, outputs; at least two.
     last : bool
         Whether the outputs are rectified.
+    norm : bool
+        Whether batch normalization comes before each ReLU.
 
     Raises
     ------
@@ -65,10 +70,51 @@ def mlp(sizes: list[int], last: bool = False) -> nn.Sequential:
     widths = [checks.integer("sizes", size, low=1) for size in sizes]
     if len(widths) < 2:
         raise ValueError(f"sizes must have at least two entries, got {len(widths)}")
+    rectified, normed = checks.boolean("last", last), checks.boolean("norm", norm)
     layers: list[nn.Module] = []
-    for a, b in itertools.pairwise(widths):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    return nn.Sequential(*(layers if last else layers[:-1]))
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
+        inner = rectified or i < len(widths) - 2
+        layers += [nn.Linear(a, b), *([nn.BatchNorm1d(b)] if normed and inner else []), *([nn.ReLU()] if inner else [])]
+    return nn.Sequential(*layers)
+
+
+def conv_net(image: Sequence[int], features: int = 128, channels: Sequence[int] = (16, 32)) -> nn.Sequential:
+    """A small network for small images: convolutions of 5 x 5 with ReLU, each halved by pooling, then a linear layer with
+    batch normalization and ReLU, as the paper's bottleneck has.
+
+    Parameters
+    ----------
+    image : sequence of int
+        Shape of one image, (colors, height, width); each side must be divisible by 2 to the number of convolutions.
+    features : int
+        Outputs, at least 1.
+    channels : sequence of int
+        Of each convolution, at least one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lib.objectives.pareto_da.networks import conv_net
+    >>> conv_net((1, 16, 16), features=8)(torch.zeros(4, 1, 16, 16)).shape
+    torch.Size([4, 8])
+    """
+    shape = [checks.integer("image", size, low=1) for size in image]
+    widths = [checks.integer("channels", size, low=1) for size in channels]
+    width, scale = checks.integer("features", features, low=1), 2 ** len(widths)
+    if len(shape) != 3 or shape[1] % scale or shape[2] % scale:
+        raise ValueError(f"image must be (colors, height, width) with sides divisible by {scale}, got {tuple(shape)}")
+    if not widths:
+        raise ValueError("channels must have at least one entry, got none")
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise([shape[0], *widths]):
+        layers += [nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+    flat = widths[-1] * (shape[1] // scale) * (shape[2] // scale)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, width), nn.BatchNorm1d(width), nn.ReLU())
 
 
 class ClassDomainDiscriminators(nn.Module):

@@ -74,10 +74,13 @@ class Start:
         return float((run.predict_logits(self.everything).argmax(1).numpy() == self.truth).mean())
 
     def surrogate(self, run: Adaptation) -> float:
-        """The surrogate loss of a run on the whole held-out part."""
+        """The surrogate loss of a run on the whole held-out part, in evaluation mode."""
+        run.net.eval()
         with torch.no_grad():
             f = run.net(self.held_out)
-            return float(surrogate(refined(run.head(f), run.classwise(f), run.refine)))
+            found = float(surrogate(refined(run.head(f), run.classwise(f), run.refine)))
+        run.net.train()
+        return found
 
 
 @dataclass
@@ -226,7 +229,8 @@ def cosines(start: Start, run: Adaptation) -> Floats:
     """
     if run.step_count < 1:
         raise ValueError("run must have taken a step, got none")
-    G = run.gradients(start.X, start.y, start.target, start.held_out).G.double().numpy()
+    alone = copy.deepcopy(run)  # running statistics of batch normalization stay as they are
+    G = alone.gradients(start.X, start.y, start.target, start.held_out).G.double().numpy()
     unit = G / np.maximum(np.linalg.norm(G, axis=1, keepdims=True), 1e-300)
     return (unit @ unit.T)[[0, 0, 1], [1, 2, 2]]
 
@@ -243,7 +247,7 @@ def _train(starts: Sequence[Start], jobs: list[Any], iterations: int, every: int
     if not jobs:
         return
     own = [starts[i] for _, i, _, _ in jobs]
-    drawn = {id(s): _batches(s, iterations, size) for s in own}
+    drawn = {id(s): index_of_batches(s, iterations, size) for s in own}
     batches = tuple(np.stack([drawn[id(s)][part] for s in own], 1) for part in range(3))
     data = tuple(torch.stack([getattr(s, name) for s in own]) for name in ("X", "y", "target", "held_out"))
 
@@ -259,7 +263,8 @@ def _train(starts: Sequence[Start], jobs: list[Any], iterations: int, every: int
     train_together([run for *_, run in jobs], data, batches, look, every)  # type: ignore[arg-type]
 
 
-def _batches(start: Start, steps: int, size: int) -> list[npt.NDArray[np.int64]]:
+def index_of_batches(start: Start, steps: int, size: int) -> list[npt.NDArray[np.int64]]:
+    """Rows of each step's batches of source, target and held-out part, three arrays (steps, size): the same for all methods."""
     draws = np.random.default_rng([start.seed, 2])
     return [draws.integers(len(part), size=(steps, size)) for part in (start.X, start.target, start.held_out)]
 

@@ -31,6 +31,8 @@ class _Stack:
     """Stacked parameters of runs of one architecture, with momentum; `back` writes them into the runs."""
 
     def __init__(self, runs: Sequence[Adaptation]) -> None:
+        if any(True for run in runs for part in PARTS for _ in getattr(run, part).buffers()):
+            raise ValueError("runs must have no batch normalization to be stacked")
         self.runs = runs
         self.plain = {part: copy.deepcopy(getattr(runs[0], part)).to("meta") for part in PARTS}
         self.theta = {part: stack_module_state([getattr(run, part) for run in runs])[0] for part in PARTS}
