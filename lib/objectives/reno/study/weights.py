@@ -26,7 +26,7 @@ from lib.objectives.reno.study.training import REWARDS
 
 WEIGHTS_SHA256 = "437e2813372b4f36c0c9c343a3aa1c4d8e8aa47a2d9f1b0c03784473c585eae9"
 NAME = "reno.weights.npz"
-LAYOUTS_SHA256 = "947cf70240bd0fbc0446d3b147d7f0073751197c58135108f7caaa63637b72d8"
+LAYOUTS_SHA256 = "ce1e661d8a58cb89cf8fd1535f897edd9948e287595ceeba13f5b727e3e7c2b6"
 LAYOUTS_NAME = "reno.layouts.npz"
 
 
