@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,14 @@ def link(slug: str) -> str:
     return f"[{escaped(papers.heading(slug))}]({papers.part_of(slug)}/{slug}.ipynb)"
 
 
-def name(slug: str) -> str:
-    """A chapter's name in the package, linked: what fits where a chapter has many rows."""
-    return f"[`{slug}`]({papers.part_of(slug)}/{slug}.ipynb)"
+def short(slug: str) -> str:
+    """A chapter's title up to its colon: what fits where a chapter has many rows."""
+    return papers.heading(slug).split(":")[0] if slug in papers.slugs() else slug
+
+
+def link_short(slug: str) -> str:
+    """The same, linked."""
+    return f"[{escaped(short(slug))}]({papers.part_of(slug)}/{slug}.ipynb)"
 
 
 def page(folder: Path) -> str:
@@ -56,7 +62,7 @@ def page(folder: Path) -> str:
             works.setdefault((entry["slug"], entry["work"]), []).append(entry)
         for (slug, work), peers in works.items():
             told = "<br>".join(map(_against, peers))
-            parts.append(row(name(slug), escaped(work), _time(peers[0]["ours"]), told))
+            parts.append(row(link_short(slug), escaped(work), _time(peers[0]["ours"]), told))
     growth = [entry for entry in stored["growth"] if entry["slug"] in known]
     if growth:
         names = "; ".join(entry["work"] for entry in growth)
@@ -64,10 +70,10 @@ def page(folder: Path) -> str:
         draw_growth(growth, folder / "growth.png")
         parts += ["", row("chapter", "the work", "smallest", "largest", "its time over the smallest's"), row(*["---"] * 5)]
         for entry in growth:
-            (small, short), (large, long) = entry["points"][0], entry["points"][-1]
-            said = [f"{size:,}: {_time(seconds)}" for size, seconds in ((small, short), (large, long))]
-            times = f"{_round(long / short)} × for {_round(large / small)} × the size"
-            parts.append(row(name(entry["slug"]), escaped(entry["work"]), *said, times))
+            (small, least), (large, most) = entry["points"][0], entry["points"][-1]
+            said = [f"{size:,}: {_time(seconds)}" for size, seconds in ((small, least), (large, most))]
+            times = f"{_round(most / least)} × for {_round(large / small)} × the size"
+            parts.append(row(link_short(entry["slug"]), escaped(entry["work"]), *said, times))
     parts += _measured()
     parts += ["", "## A chapter's budget", "", row("chapter", "promised at `book`, one core", "recorded `full` runs")]
     parts += [row(*["---"] * 3), *(row(link(slug), f"{papers.sheet(slug).budget_s:g} s", _spent(slug)) for slug in known)]
@@ -114,7 +120,7 @@ def draw_growth(growth: list[dict[str, Any]], target: Path) -> None:
     figures.style()
     slugs = list(dict.fromkeys(entry["slug"] for entry in growth))
     rows = -(-len(slugs) // COLUMNS)
-    fig, axes = plt.subplots(rows, COLUMNS, figsize=(7.4, 0.4 + 1.35 * rows), sharex=True, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(rows, COLUMNS, figsize=(7.4, 0.4 + 1.5 * rows), sharex=True, sharey=True, squeeze=False)
     most = max(entry["points"][-1][0] / entry["points"][0][0] for entry in growth)
     for ax, slug in zip(axes.flat, slugs, strict=False):
         ax.plot([1, most], [1, most], color=figures.PALETTE["gray"], linewidth=4, alpha=0.25)
@@ -122,7 +128,7 @@ def draw_growth(growth: list[dict[str, Any]], target: Path) -> None:
             sizes, times = zip(*entry["points"], strict=True)
             relative = [s / sizes[0] for s in sizes], [t / times[0] for t in times]
             ax.plot(*relative, color=figures.PALETTE[color], linestyle=style, marker="o", markersize=3)
-        ax.set_title("_\n".join(slug.rsplit("_", 1)) if len(slug) > LONGEST else slug, fontsize=8, family="monospace")
+        ax.set_title(textwrap.fill(short(slug), LONGEST), fontsize=8)
         ax.set(xscale="log", yscale="log")
     for ax in axes.flat[len(slugs) :]:
         ax.remove()
