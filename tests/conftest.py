@@ -44,8 +44,8 @@ def pytest_terminal_summary(terminalreporter):
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
         found = slug_in.search(getattr(report, "nodeid", ""))
         spent[found[1] if found else "all else"] += getattr(report, "duration", 0.0)
-    if len(spent) > 1:
-        told = ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.most_common() if seconds >= 1)
+    told = ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.most_common() if seconds >= 1)
+    if told:
         terminalreporter.write_line(f"Seconds by chapter: {told}")
 
 
