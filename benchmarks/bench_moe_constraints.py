@@ -13,7 +13,6 @@ from lib.constrained.moe_constraints import pde, study
 
 #: Peer -> why ours takes longer.
 SLOWER = {
-    "scipy least_squares": "about the speed of compiled code, with the backward pass on top",
     "implicit Euler": "the solver also fits the experts' coefficients; the stepper knows the equation's parameters",
 }
 
