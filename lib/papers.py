@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import subprocess
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -128,18 +126,14 @@ def weights(slug: str, sha256: str, path: Path | None = None) -> bytes:
 
 def origin(command: str, **facts: Any) -> dict[str, Any]:
     """What a file of weights says about its making: command, commit, versions, CPU, and `facts` such as CPU seconds."""
-    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    from lib.provenance import cpu, git  # which reads `root` from here
+
     return {
         "command": command,
-        "commit": git.stdout.strip() or "unknown",
+        "commit": git("rev-parse", "--short=12", "HEAD") or "unknown",
         "torch": metadata.version("torch").split("+")[0],
         "numpy": metadata.version("numpy"),
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": cpu(),
         **facts,
     }
 
