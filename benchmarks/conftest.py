@@ -7,13 +7,17 @@ import pytest
 from lib import papers
 
 
-@pytest.fixture(autouse=True)
-def says_what_it_is(benchmark, request):
-    """A chapter, a piece of work, and either a peer (None for ours) or a size; why ours takes longer, from ``SLOWER``."""
-    yield
-    said = benchmark.extra_info
-    if why := getattr(request.module, "SLOWER", {}).get(said.get("peer")):
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A chapter, a piece of work, and either a peer (None for ours) or a size; why ours takes longer, from ``SLOWER``.
+
+    Asked of what ran only: a benchmark that skips itself, for want of a package, has not said anything yet.
+    """
+    done = yield
+    said = pyfuncitem.funcargs["benchmark"].extra_info
+    if why := getattr(pyfuncitem.module, "SLOWER", {}).get(said.get("peer")):
         said["why"] = why
     assert said.get("slug") in papers.slugs(), f"extra_info names no chapter: {said}"
     assert isinstance(said.get("work"), str), f"extra_info names no work: {said}"
     assert ("peer" in said) != ("size" in said), f"extra_info must name a peer or a size: {said}"
+    return done
