@@ -22,7 +22,7 @@ REF, UP = np.zeros(3), [True] * 3
 
 @pytest.mark.parametrize("method", ["balanced", "gradient", "guided", "min norm"])
 def test_step(benchmark, method):
-    peer = {"gradient": None, "guided": None}.get(method, study.METHODS[method])
+    peer = None if method == "gradient" else study.METHODS[method]
     benchmark.extra_info.update(slug=SLUG, work="one step, 8 prompts with 8 responses", peer=peer, method=method)
     plan = study.Plan()
     trainer = drw.Trainer(

@@ -22,7 +22,10 @@ def shown(value: Any) -> str:
     """A value as an error message shows it: short, arrays by shape and type."""
     if isinstance(value, np.ndarray) and value.ndim:
         return f"an array of shape {value.shape} and type {value.dtype}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"{type(value).__name__} too long to show"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -67,7 +70,7 @@ def number(
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{wanted}, got {shown(value)}")
-    result = float(value)
+    result = _float(value)
     outside = (
         math.isnan(result)
         or (not inf and math.isinf(result))
@@ -91,15 +94,25 @@ def probability(name: str, value: Any) -> float:
     return number(name, value, low=0, high=1)
 
 
-def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None, wide: bool = False) -> int:
     """A whole number, as int, between ``low`` and ``high`` where given; ``10.0`` is one, ``10.5`` and ``True`` are not.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    value : number
+    low, high : int, optional
+        Bounds, included.
+    wide : bool
+        Whether more than 64 bits are allowed, as a seed may have.
 
     Raises
     ------
     TypeError
         If the value is no number or not whole.
     ValueError
-        If it is NaN, infinite or out of bounds.
+        If it is NaN, infinite, out of bounds or too wide.
 
     Examples
     --------
@@ -112,13 +125,15 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{wanted}, got {shown(value)}")
-    if not math.isfinite(float(value)):
+    if not isinstance(value, numbers.Integral) and not math.isfinite(_float(value)):
         raise ValueError(f"{wanted}, got {shown(value)}")
-    result = math.floor(float(value)) if not isinstance(value, numbers.Integral) else int(value)
-    if float(value) != float(result):
+    result = int(value) if isinstance(value, numbers.Integral) else math.floor(_float(value))
+    if result != value:
         raise TypeError(f"{wanted}, got {shown(value)}")
     if (low is not None and result < low) or (high is not None and result > high):
         raise ValueError(f"{wanted}, got {shown(value)}")
+    if not wide and not -(2**63) <= result < 2**63:
+        raise ValueError(f"{wanted} of 64 bits, got {shown(value)}")
     return result
 
 
@@ -200,6 +215,8 @@ def array(
     if given.dtype == object:  # a data frame with mixed integer and float columns, or nonsense
         try:
             given = given.astype(float)
+        except OverflowError:
+            raise ValueError(f"{name} must be finite, got an integer beyond the range of floats") from None
         except (TypeError, ValueError):
             raise TypeError(f"{name} must hold real numbers, got {shown(value)}") from None
         if any(entry is None or isinstance(entry, str) for entry in np.asarray(value, dtype=object).flat):
@@ -268,7 +285,15 @@ def generator(name: str, value: Any) -> np.random.Generator:
         return np.random.default_rng(value.randint(2**31, size=4))
     if value is None or isinstance(value, np.random.Generator | np.random.SeedSequence):
         return np.random.default_rng(value)
-    return np.random.default_rng(integer(name, value, low=0))
+    return np.random.default_rng(integer(name, value, low=0, wide=True))
+
+
+def _float(value: Any) -> float:
+    """The nearest float; infinity for what is beyond their range, where Python raises an OverflowError that names nothing."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _fits(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

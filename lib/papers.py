@@ -7,11 +7,9 @@ are read where they are edited; outside (Colab, an installed wheel) the same fil
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -87,55 +85,6 @@ def heading(slug: str) -> str:
 def records(slug: str) -> Path:
     """Path of a paper's recorded runs (it need not exist yet)."""
     return root() / "results" / f"{slug}.json"
-
-
-#: Largest file of weights that is looked at.
-MOST_WEIGHTS = 2_000_000
-
-
-def weights(slug: str, sha256: str, path: Path | None = None) -> bytes:
-    """The bytes of the weights that a chapter starts from, verified before anything is parsed.
-
-    Parameters
-    ----------
-    slug : str
-    sha256 : str
-        What the file must hash to.
-    path : Path, optional
-        Default ``results/<slug>.weights.npz``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is missing; the message says how to make it.
-    ValueError
-        If it is larger than `MOST_WEIGHTS` bytes, or its SHA-256 is another one.
-    """
-    path = root() / "results" / f"{slug}.weights.npz" if path is None else Path(path)
-    if not path.is_file():
-        command = f"python -m lib.{part_of(slug)}.{slug}.study.make_weights --out {path.name}"
-        raise FileNotFoundError(f"{path.name} is missing; make it by: {command}")
-    if path.stat().st_size > MOST_WEIGHTS:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, at most {MOST_WEIGHTS} are expected")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path.name}: SHA-256 is {found}, expected {sha256}")
-    return data
-
-
-def origin(command: str, **facts: Any) -> dict[str, Any]:
-    """What a file of weights says about its making: command, commit, versions, CPU, and `facts` such as CPU seconds."""
-    from lib.provenance import cpu, git  # which reads `root` from here
-
-    return {
-        "command": command,
-        "commit": git("rev-parse", "--short=12", "HEAD") or "unknown",
-        "torch": metadata.version("torch").split("+")[0],
-        "numpy": metadata.version("numpy"),
-        "cpu": cpu(),
-        **facts,
-    }
 
 
 #: The four kinds of entries -> the words of their verdicts, best first. A cost has a value and no verdict.

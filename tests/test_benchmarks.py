@@ -54,3 +54,8 @@ def test_what_is_stored_fits_its_digest_until_it_is_edited(tmp_path, monkeypatch
     assert stored["digest"] == benchmarks.digest_of(stored)
     stored["comparisons"][0]["ratio"] = 3.0
     assert stored["digest"] != benchmarks.digest_of(stored)
+
+
+def test_ours_stands_once_for_a_work():
+    with pytest.raises(ValueError, match="ours was measured twice"):
+        benchmarks.condense(report(bench(1.0, peer=None), bench(2.0, peer=None), bench(1.0, peer="other")))

@@ -1,6 +1,7 @@
 """The shared input checks: what passes, in which form, and what the others say."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ def test_real_numbers_pass_as_float(value):
         (1j, {}, TypeError, "x must be a finite number, got 1j"),
         (math.nan, {"inf": True}, ValueError, "x must be a number, got nan"),
         (math.inf, {}, ValueError, "x must be a finite number, got inf"),
+        (10**400, {}, ValueError, f"x must be a finite number, got 1{'0' * 56}..."),
         (-1, {"low": 0}, ValueError, "x must be a finite number at least 0, got -1"),
         (0, {"above": 0}, ValueError, "x must be a finite number above 0, got 0"),
         (1, {"above": 0, "below": 1}, ValueError, "x must be a finite number above 0 and below 1, got 1"),
@@ -35,6 +37,12 @@ def test_other_numbers_are_refused(value, bounds, error, message):
     with pytest.raises(error) as raised:
         checks.number("x", value, **bounds)
     assert str(raised.value) == message
+
+
+def test_an_integer_that_python_does_not_write_is_refused_by_name():
+    for check in (checks.number, checks.integer):
+        with pytest.raises(ValueError, match=r"n must be .*, got int too long to show"):
+            check("n", 10**5000)
 
 
 def test_infinity_passes_where_it_is_allowed():
@@ -56,11 +64,13 @@ def test_whole_numbers_pass_as_int(value):
         (True, TypeError),
         (math.nan, ValueError),
         (math.inf, ValueError),
+        (Fraction(10**400, 3), ValueError),
+        (2**63, ValueError),
         (0, ValueError),
     ],
 )
 def test_other_counts_are_refused(value, error):
-    with pytest.raises(error, match="n must be an integer at least 1, got "):
+    with pytest.raises(error, match=r"n must be an integer at least 1(, got | of 64 bits, got )"):
         checks.integer("n", value, low=1)
 
 
@@ -117,6 +127,7 @@ def test_arrays_pass_with_a_type_to_compute_in(given, dtype):
         ([[1, 2], [3]], {}, ValueError, "x must be an array, got rows of different lengths"),
         ([], {}, ValueError, r"x must not be empty, got shape \(0,\)"),
         ([math.nan], {}, ValueError, "x must be finite, got NaN"),
+        ([10**400, 1.0], {}, ValueError, "x must be finite, got an integer beyond the range of floats"),
         ([math.inf], {"nan": True}, ValueError, "x must be finite, got infinity"),
         ([1, 2], {"ndim": 2}, ValueError, r"x must have 2 dimensions, got shape \(2,\)"),
         ([[[1]]], {"ndim": (1, 2)}, ValueError, "x must have 1 or 2 dimensions"),
@@ -154,6 +165,7 @@ def test_generators_come_from_every_kind_of_seed():
         == checks.generator("seed", np.random.RandomState(0)).random()
     )
     checks.generator("seed", None)
+    assert checks.generator("seed", 2**100).random() == np.random.default_rng(2**100).random()
     for bad, error in [(-1, ValueError), (1.5, TypeError), ("0", TypeError), (math.nan, ValueError)]:
         with pytest.raises(error, match="seed must be an integer at least 0"):
             checks.generator("seed", bad)

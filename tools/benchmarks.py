@@ -28,7 +28,13 @@ def condense(report: dict[str, Any]) -> dict[str, Any]:
     comparisons: list[dict[str, Any]] = []
     growth: dict[tuple[str, str], list[tuple[float, float]]] = {}
     entries = [(bench["extra_info"], bench["stats"]["min"]) for bench in report["benchmarks"]]
-    ours = {(info["slug"], info["work"]): seconds for info, seconds in entries if info.get("peer", "") is None}
+    ours: dict[tuple[str, str], float] = {}
+    for info, seconds in entries:
+        if info.get("peer", "") is None:
+            work = (info["slug"], info["work"])
+            if work in ours:
+                raise ValueError(f"{work}: ours was measured twice; a variant of ours names itself as the peer")
+            ours[work] = seconds
     for info, seconds in entries:
         work = (info["slug"], info["work"])
         if "size" in info:

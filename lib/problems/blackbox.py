@@ -20,7 +20,6 @@ name                value                                                  minim
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -94,15 +93,7 @@ class TestFunction:
 
 
 def _dimension(dim: int, least: int = 1) -> int:
-    if isinstance(dim, bool):
-        raise TypeError("dim must be an integer, got a bool")
-    try:
-        number = operator.index(dim)
-    except TypeError:
-        raise TypeError(f"dim must be an integer, got {dim!r}") from None
-    if number < least:
-        raise ValueError(f"dim must be at least {least}, got {number}")
-    return number
+    return checks.integer("dim", dim, low=least)
 
 
 # ------------------------------------------------------------------------------------------------------ the grand canyon

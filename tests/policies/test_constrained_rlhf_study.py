@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.policies import constrained_rlhf as crl
 from lib.policies.constrained_rlhf import study
 from lib.policies.constrained_rlhf.study import make_weights, protocols, weights
@@ -287,7 +287,7 @@ def test_pack_is_read_back(tmp_path, monkeypatch):
     data = weights.pack(policy, model, np.arange(3.0), {"command": "x"})
     path = tmp_path / "own.npz"
     path.write_bytes(data)
-    monkeypatch.setattr(papers, "weights", lambda slug, sha, path: path.read_bytes())
+    monkeypatch.setattr(files, "read", lambda slug, sha, path: path.read_bytes())
     again = study.load(n_values=3, dtype="float32", path=path)
     assert again.origin == {"command": "x"}
     assert again.policy.value_heads.weight.abs().max() == 0

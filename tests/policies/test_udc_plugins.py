@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib import papers
+from lib import weights as files
 from lib.policies.udc import UDC, study
 from lib.policies.udc.problem import _cut_tours, _join_tours
 from lib.policies.udc.study import (
@@ -147,7 +148,7 @@ def test_shipped_weights_are_small_verified_and_say_where_they_come_from(tmp_pat
     other.write_bytes(data[:-1] + b"x")
     with pytest.raises(ValueError, match="SHA-256 is"):
         study.load_weights(other)
-    other.write_bytes(data + bytes(papers.MOST_WEIGHTS))
+    other.write_bytes(data + bytes(files.MOST_BYTES))
     with pytest.raises(ValueError, match="bytes, at most"):
         study.load_weights(other)
     with pytest.raises(FileNotFoundError, match="make it by"):

@@ -125,10 +125,10 @@ def test_styblinski_tang_has_its_published_minimum():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: blackbox.rastrigin(0), ValueError, "dim must be at least 1, got 0"),
-        (lambda: blackbox.rosenbrock(1), ValueError, "dim must be at least 2, got 1"),
-        (lambda: blackbox.ackley(2.5), TypeError, "dim must be an integer, got 2.5"),
-        (lambda: blackbox.ackley(True), TypeError, "dim must be an integer, got a bool"),
+        (lambda: blackbox.rastrigin(0), ValueError, "dim must be an integer at least 1, got 0"),
+        (lambda: blackbox.rosenbrock(1), ValueError, "dim must be an integer at least 2, got 1"),
+        (lambda: blackbox.ackley(2.5), TypeError, "dim must be an integer at least 1, got 2.5"),
+        (lambda: blackbox.ackley(True), TypeError, "dim must be an integer at least 1, got True"),
         (lambda: blackbox.rastrigin(2, amplitude=-1), ValueError, "amplitude must be a finite number at least 0, got -1"),
         (lambda: blackbox.quadratic([[1.0, 2.0]]), ValueError, r"symmetric, shape \(d, d\), got shape \(1, 2\)"),
         (lambda: blackbox.quadratic([[1.0, 0.0], [0.0, -1.0]]), ValueError, "must be positive definite"),

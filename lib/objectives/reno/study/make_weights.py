@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.objectives.reno.study.layout_training import LayoutSteps, train_layouts
 from lib.objectives.reno.study.layouts import DOMAINS
 from lib.objectives.reno.study.training import Steps, train_parts
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         parts, losses = train_parts(Steps().shortened(options.share), options.seed)
     told = {name: round(loss, 4) for name, loss in losses.items()}
-    facts = papers.origin(command, cpu_seconds=round(time.process_time() - begin))
+    facts = files.origin(command, cpu_seconds=round(time.process_time() - begin))
     data = pack(parts, told, facts, options.layouts or "")
     out = options.out or Path("results") / (LAYOUTS_NAME if options.layouts else NAME)
     out.write_bytes(data)

@@ -6,7 +6,6 @@ CPU, seconds); it is read without pickle, and only if its SHA-256 is `WEIGHTS_SH
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from lib import checks, papers
+from lib import weights as files
 from lib.objectives.reno.study.layout_networks import LayoutGenerator, LayoutJudge
 from lib.objectives.reno.study.layout_training import empty_layouts
 from lib.objectives.reno.study.layouts import DOMAINS, Domain
@@ -105,15 +105,10 @@ def assemble_layouts(parts: dict[str, nn.Module], domain: Domain, **facts: Any) 
 
 def pack(parts: dict[str, nn.Module], losses: dict[str, float], origin: dict[str, Any], domain: str = "") -> bytes:
     """The file: half-precision parameters of each part, its losses, where they came from, and of layouts the domain."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays = {"losses": np.array(json.dumps(losses))} | ({"domain": np.array(domain)} if domain else {})
     for name, part in parts.items():
-        for key, value in part.state_dict().items():
-            arrays[f"{name}/{key}"] = value.detach().numpy().astype(np.float16)
-    told = {"origin": np.array(json.dumps(origin)), "losses": np.array(json.dumps(losses))}
-    told |= {"domain": np.array(domain)} if domain else {}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **told, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+        arrays |= files.parameters(part, f"{name}/")
+    return files.pack(arrays, origin)
 
 
 def load_system(path: Path | None = None) -> DigitSystem:
@@ -137,7 +132,7 @@ def load_system(path: Path | None = None) -> DigitSystem:
     >>> study.load_system().generator.noise_shape
     (32,)
     """
-    return _unpacked(papers.weights("reno", WEIGHTS_SHA256, path))
+    return _unpacked(files.read("reno", WEIGHTS_SHA256, path))
 
 
 def load_layouts(path: Path | None = None, sha256: str = LAYOUTS_SHA256) -> LayoutSystem:
@@ -167,29 +162,28 @@ def load_layouts(path: Path | None = None, sha256: str = LAYOUTS_SHA256) -> Layo
     if not path.is_file():
         command = f"python -m lib.objectives.reno.study.make_weights --layouts fashion_mnist --out {path.name}"
         raise FileNotFoundError(f"{path.name} is missing; make it by: {command}")
-    return _unpacked_layouts(papers.weights("reno", sha256, path))
+    return _unpacked_layouts(files.read("reno", sha256, path))
 
 
 @cache
 def _unpacked(stored: bytes) -> DigitSystem:
+    arrays, origin = files.unpack(stored)
     with torch.random.fork_rng(devices=[]):
         parts = empty_parts()
-    return assemble(parts, **_filled(parts, stored))
+    return assemble(parts, **_filled(parts, arrays), origin=origin)
 
 
 @cache
 def _unpacked_layouts(stored: bytes) -> LayoutSystem:
-    with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-        domain = DOMAINS[str(arrays["domain"])]
+    arrays, origin = files.unpack(stored)
+    domain = DOMAINS[str(arrays["domain"])]
     with torch.random.fork_rng(devices=[]):
         parts = empty_layouts(domain)
-    return assemble_layouts(parts, domain, **_filled(parts, stored))
+    return assemble_layouts(parts, domain, **_filled(parts, arrays), origin=origin)
 
 
-def _filled(parts: dict[str, nn.Module], stored: bytes) -> dict[str, Any]:
-    """Fills parts with a file's parameters; its other facts."""
-    with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-        for name, part in parts.items():
-            part.double()
-            part.load_state_dict({key: torch.as_tensor(arrays[f"{name}/{key}"].astype(float)) for key in part.state_dict()})
-        return {"origin": json.loads(str(arrays["origin"])), "losses": json.loads(str(arrays["losses"]))}
+def _filled(parts: dict[str, nn.Module], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Fills parts with a file's parameters, in double precision; the losses beside them."""
+    for name, part in parts.items():
+        files.fill(part.double(), arrays, f"{name}/")
+    return {"losses": json.loads(str(arrays["losses"]))}

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.networks import Rollouts, Transformer, fit_supervised, response_log_probs
 from lib.policies.constrained_rlhf.study.intents import accuracy, fit_intents
 from lib.policies.constrained_rlhf.study.text import END, PAD, Corpus, corpus
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     intents = fit_intents(text, RIDGE)
     facts = {"loss": round(held_out(policy, text), 3), "accuracy": round(accuracy(intents, text), 3)}
     command = f"python -m {module} --steps {options.steps} --seed {options.seed}"
-    origin = papers.origin(command, cpu_seconds=round(time.process_time() - begin), **facts)
+    origin = files.origin(command, cpu_seconds=round(time.process_time() - begin), **facts)
     packed = pack(policy, intents, losses, origin)
     options.out.write_bytes(packed)
     print(f"{options.out}: {len(packed)} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}, {facts}")

@@ -7,8 +7,6 @@ its SHA-256 is `WEIGHTS_SHA256`.
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import checks, papers
+from lib import checks
+from lib import weights as files
 from lib.networks import Transformer
 from lib.policies.constrained_rlhf.study.intents import IntentModel
 from lib.policies.constrained_rlhf.study.text import MAX_NEW, PROMPT, VOCABULARY
@@ -59,12 +58,10 @@ def new_policy(width: int = WIDTH, n_values: int = 0, seed: Any = 0) -> Transfor
 
 def pack(policy: Transformer, intents: IntentModel, losses: np.ndarray, origin: dict[str, Any]) -> bytes:
     """The file: half-precision parameters of policy and intent model, the losses, and where they came from."""
-    arrays = {f"policy.{key}": value.detach().numpy().astype(np.float16) for key, value in policy.state_dict().items()}
+    arrays = files.parameters(policy, "policy.")
     arrays |= {"intents.weights": intents.weights.astype(np.float16), "intents.bias": intents.bias.astype(np.float16)}
     arrays["losses"] = losses.astype(np.float32)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)
-    return buffer.getvalue()
+    return files.pack(arrays, origin)
 
 
 def load(n_values: int = 0, dtype: str = "float64", path: Path | None = None) -> Base:
@@ -93,14 +90,8 @@ def load(n_values: int = 0, dtype: str = "float64", path: Path | None = None) ->
     1503
     """
     checks.choice("dtype", dtype, ("float64", "float32"))
-    kind = getattr(torch, dtype)
-    data = papers.weights("constrained_rlhf", WEIGHTS_SHA256, path)
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        policy = new_policy(n_values=n_values).to(kind)
-        state = policy.state_dict()
-        for key in state:
-            if not key.startswith("value_heads"):
-                state[key] = torch.as_tensor(arrays[f"policy.{key}"].astype(float)).to(kind)
-        policy.load_state_dict(state)
-        intents = IntentModel(arrays["intents.weights"].astype(float), arrays["intents.bias"].astype(float))
-        return Base(policy, intents, arrays["losses"].astype(float), json.loads(str(arrays["origin"])))
+    arrays, origin = files.unpack(files.read("constrained_rlhf", WEIGHTS_SHA256, path))
+    policy = new_policy(n_values=n_values).to(getattr(torch, dtype))
+    files.fill(policy, arrays, "policy.", own=("value_heads",))
+    intents = IntentModel(arrays["intents.weights"].astype(float), arrays["intents.bias"].astype(float))
+    return Base(policy, intents, arrays["losses"].astype(float), origin)

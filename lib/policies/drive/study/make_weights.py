@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.networks import Transformer, fit_supervised
 from lib.policies.drive import GRPOConfig, ProgramTask, Uniform, train_grpo
 from lib.policies.drive.study.problems import demonstration, problems
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     base = fit_base(options.supervised, options.seed)
     policies = {"base": base, "stage 1": first_stage(base, options.steps, options.seed)}
     command = f"python -m {module} --supervised {options.supervised} --steps {options.steps} --seed {options.seed}"
-    data = pack(policies, papers.origin(command, cpu_seconds=round(time.process_time() - begin)))
+    data = pack(policies, files.origin(command, cpu_seconds=round(time.process_time() - begin)))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0

@@ -6,15 +6,13 @@ without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from lib import checks, papers
+from lib import checks
+from lib import weights as files
 from lib.networks import Transformer
 from lib.policies.drive import ProgramTask
 
@@ -44,13 +42,10 @@ def new_policy(seed: int = 0) -> Transformer:
 
 def pack(policies: dict[str, Transformer], origin: dict[str, Any]) -> bytes:
     """The file: half-precision parameters of each stage and where they came from."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for stage, policy in policies.items():
-        for key, value in policy.state_dict().items():
-            arrays[f"{stage}.{key}"] = value.detach().numpy().astype(np.float16)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+        arrays |= files.parameters(policy, f"{stage}.")
+    return files.pack(arrays, origin)
 
 
 def load_policy(stage: str = "base", precision: str = "double", path: Path | None = None) -> tuple[Transformer, dict[str, Any]]:
@@ -79,8 +74,7 @@ def load_policy(stage: str = "base", precision: str = "double", path: Path | Non
     """
     checks.choice("stage", stage, STAGES)
     dtype = {"double": torch.float64, "single": torch.float32}[checks.choice("precision", precision, ("double", "single"))]
-    data = papers.weights("drive", WEIGHTS_SHA256, path)
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        policy = new_policy().to(dtype)
-        policy.load_state_dict({key: torch.as_tensor(arrays[f"{stage}.{key}"]).to(dtype) for key in policy.state_dict()})
-        return policy, json.loads(str(arrays["origin"]))
+    arrays, origin = files.unpack(files.read("drive", WEIGHTS_SHA256, path))
+    policy = new_policy().to(dtype)
+    files.fill(policy, arrays, f"{stage}.")
+    return policy, origin

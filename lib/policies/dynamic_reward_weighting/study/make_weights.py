@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.networks import Transformer, fit_supervised
 from lib.policies.dynamic_reward_weighting.study.language import PAD, RECIPES, demonstrations, new_policy
 from lib.policies.dynamic_reward_weighting.study.weights import NAME, WIDTH, pack
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     for base in RECIPES:
         policies[base], losses[base] = fit_base(base, options.steps, options.seed)
     command = f"python -m {module} --steps {options.steps} --seed {options.seed}"
-    data = pack(policies, losses, papers.origin(command, cpu_seconds=round(time.process_time() - begin)))
+    data = pack(policies, losses, files.origin(command, cpu_seconds=round(time.process_time() - begin)))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0

@@ -6,15 +6,13 @@ it is read without pickle, and only if its SHA-256 is `WEIGHTS_SHA256`.
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from lib import checks, papers
+from lib import checks
+from lib import weights as files
 from lib.networks import Transformer
 from lib.policies.dynamic_reward_weighting.study.language import RECIPES, new_policy
 
@@ -28,11 +26,8 @@ def pack(policies: dict[str, Transformer], losses: dict[str, np.ndarray], origin
     """The file: half-precision parameters of each base, its losses and where they came from."""
     arrays: dict[str, np.ndarray] = {f"losses.{base}": curve.astype(np.float32) for base, curve in losses.items()}
     for base, policy in policies.items():
-        for key, value in policy.state_dict().items():
-            arrays[f"{base}.{key}"] = value.detach().numpy().astype(np.float16)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+        arrays |= files.parameters(policy, f"{base}.")
+    return files.pack(arrays, origin)
 
 
 def load_base(base: str, path: Path | None = None) -> tuple[Transformer, dict[str, Any]]:
@@ -58,8 +53,7 @@ def load_base(base: str, path: Path | None = None) -> tuple[Transformer, dict[st
     32
     """
     checks.choice("base", base, RECIPES)
-    data = papers.weights("dynamic_reward_weighting", WEIGHTS_SHA256, path)
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        policy = new_policy(WIDTH)
-        policy.load_state_dict({key: torch.as_tensor(arrays[f"{base}.{key}"].astype(float)) for key in policy.state_dict()})
-        return policy, json.loads(str(arrays["origin"]))
+    arrays, origin = files.unpack(files.read("dynamic_reward_weighting", WEIGHTS_SHA256, path))
+    policy = new_policy(WIDTH)
+    files.fill(policy, arrays, f"{base}.")
+    return policy, origin

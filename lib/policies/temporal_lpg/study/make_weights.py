@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.policies.temporal_lpg.study.training import train_es, train_metagradient
 from lib.policies.temporal_lpg.study.weights import pack
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         "cpu_seconds": {name: round(value) for name, value in seconds.items()},
     }
     command = "python -m lib.policies.temporal_lpg.study.make_weights"
-    data = pack(rules, curves, papers.origin(command, **facts))
+    data = pack(rules, curves, files.origin(command, **facts))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0

@@ -7,14 +7,12 @@ SHA-256 is `WEIGHTS_SHA256`.
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib import papers
+from lib import weights as files
 
 WEIGHTS_SHA256 = "e144b334730dae01c9390d58828795b9194c7e1e309a4ea8684302eac8a4ead4"
 
@@ -23,19 +21,17 @@ def pack(groups: dict[str, np.ndarray], curves: dict[str, np.ndarray], origin: d
     """The file of weights from meta-parameters and curves of each group, and where they came from."""
     arrays: dict[str, Any] = {f"rules/{name}": np.asarray(value, np.float32) for name, value in groups.items()}
     arrays |= {f"curve/{name}": np.asarray(value, np.float32) for name, value in curves.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, origin=np.array(json.dumps(origin)), **arrays)
-    return buffer.getvalue()
+    return files.pack(arrays, origin)
 
 
 def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     """Meta-parameters and curves (float64) of each group, and the origin, from a file of weights."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        parts = [
-            {name.split("/", 1)[1]: arrays[name].astype(float) for name in arrays.files if name.startswith(kind)}
-            for kind in ("rules/", "curve/")
-        ]
-        return parts[0], parts[1], json.loads(str(arrays["origin"]))
+    arrays, origin = files.unpack(data)
+    rules, curves = (
+        {name.removeprefix(kind): value.astype(float) for name, value in arrays.items() if name.startswith(kind)}
+        for kind in ("rules/", "curve/")
+    )
+    return rules, curves, origin
 
 
 def load_weights(path: Path | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
@@ -59,4 +55,4 @@ def load_weights(path: Path | None = None) -> tuple[dict[str, np.ndarray], dict[
     >>> sorted(load_weights()[0])[:2]
     ['bandits, LPG', 'bandits, LPG, windows']
     """
-    return unpack(papers.weights("temporal_lpg", WEIGHTS_SHA256, path))
+    return unpack(files.read("temporal_lpg", WEIGHTS_SHA256, path))

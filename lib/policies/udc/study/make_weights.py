@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from lib import papers
+from lib import weights as files
 from lib.policies.udc.study.training import train_scheme
 from lib.policies.udc.study.weights import pack
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     begin = time.process_time()
     model, curve = train_scheme("unified", options.steps, options.seed, dtype="float32")
     command = f"python -m lib.policies.udc.study.make_weights --steps {options.steps} --seed {options.seed}"
-    data = pack(model, curve, papers.origin(command, cpu_seconds=round(time.process_time() - begin)))
+    data = pack(model, curve, files.origin(command, cpu_seconds=round(time.process_time() - begin)))
     options.out.write_bytes(data)
     print(f"{options.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     return 0

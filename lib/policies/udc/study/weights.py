@@ -6,15 +6,12 @@ versions, CPU, seconds); it is read without pickle, and only if its SHA-256 is `
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from lib import papers
+from lib import weights as files
 from lib.policies.udc.framework import UDC
 from lib.policies.udc.study.training import new_model
 
@@ -23,29 +20,20 @@ WEIGHTS_SHA256 = "00c05544163d218698e1408a7d16201f2f56aa508756d9dbd6bb2e86a55771
 
 def pack(model: UDC, curve: np.ndarray, origin: dict[str, Any]) -> bytes:
     """The file of weights: half-precision parameters, the training curve and where they came from."""
-    arrays = {
-        f"{name}.{key}": value.detach().numpy().astype(np.float16)
-        for name, net in model.nets.items()
-        for key, value in net.state_dict().items()
-        if value.is_floating_point()
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, curve=curve.astype(np.float32), origin=np.array(json.dumps(origin)), **arrays)
-    return buffer.getvalue()
+    arrays = {"curve": curve.astype(np.float32)}
+    for name, net in model.nets.items():
+        arrays |= files.parameters(net, f"{name}.")
+    return files.pack(arrays, origin)
 
 
 def unpack(data: bytes) -> tuple[UDC, np.ndarray, dict[str, Any]]:
     """Model (float64, so that greedy decoding is the same on every CPU), curve and origin from a file of weights."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        model = new_model(dtype="float64")
-        for name, net in model.nets.items():
-            state = net.state_dict()
-            for key, value in state.items():
-                if value.is_floating_point():
-                    state[key] = torch.as_tensor(arrays[f"{name}.{key}"].astype(np.float64))
-            net.load_state_dict(state)
-            net.eval()
-        return model, arrays["curve"].astype(np.float64), json.loads(str(arrays["origin"]))
+    arrays, origin = files.unpack(data)
+    model = new_model(dtype="float64")
+    for name, net in model.nets.items():
+        files.fill(net, arrays, f"{name}.")
+        net.eval()
+    return model, arrays["curve"].astype(np.float64), origin
 
 
 def load_weights(path: Path | None = None) -> tuple[UDC, np.ndarray, dict[str, Any]]:
@@ -69,4 +57,4 @@ def load_weights(path: Path | None = None) -> tuple[UDC, np.ndarray, dict[str, A
     >>> load_weights()[0].n
     10
     """
-    return unpack(papers.weights("udc", WEIGHTS_SHA256, path))
+    return unpack(files.read("udc", WEIGHTS_SHA256, path))
