@@ -220,4 +220,4 @@ def draw_counts(ax: Axes, tallies: Mapping[str, Counter[str]], words: Sequence[s
         left += widths
     ax.set_ylim(len(names) - 0.5, -0.5)  # the first chapter on top
     ax.grid(visible=False)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -38,9 +38,10 @@ Markdown(f"**{reproduced} of the papers' {claims} own claims are reproduced.**")
 _FIGURE = """\
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 1.3 + 0.32 * len(tallies)), sharey=True)
 for ax, (kind, label) in zip(axes, {"claim": "claims", "check": "checks", "finding": "findings"}.items(), strict=True):
-    counted = {slug: tally[kind] for slug, tally in tallies.items()}
+    counted = {papers.heading(slug).split(":")[0]: tally[kind] for slug, tally in tallies.items()}
     scoreboard.draw_counts(ax, counted, papers.KINDS[kind])
     ax.set_xlabel(label)
+axes[0].tick_params(axis="y", labelsize=8)
 handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
 fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
 figures.show("Verdicts per chapter: the papers' claims on the left, our checks and findings beside them.")"""
