@@ -76,3 +76,8 @@ def auto_lr(dimension: Any) -> float:
 def widened(value: Tensor) -> Tensor:
     """Half precision as float32, other types as they are."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def changes(value: Any) -> int:
+    """How often a tensor was changed in place; 0 where that is not counted, as in inference mode."""
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0

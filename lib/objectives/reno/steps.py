@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -36,8 +37,16 @@ def clip_by_sample(gradient: Tensor, limit: Any) -> Tensor:
     """
     wide = widened(checks.tensor("gradient", gradient))
     limit = checks.number("limit", limit, above=0, inf=True)
-    norm = torch.linalg.vector_norm(wide.flatten(1), dim=1)
+    if wide.ndim < 2:
+        raise ValueError(f"gradient must have shape (n, *shape), got {tuple(wide.shape)}")
+    if math.isinf(limit):
+        return gradient.clone()
+    rows = wide.flatten(1)
+    norm = torch.linalg.vector_norm(rows, dim=1)
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)  # (3)
+    if not torch.isfinite(norm).all():  # its squares leave the range of floats, the gradient does not
+        high = rows.abs().amax(1)
+        scale = torch.where(torch.isfinite(norm), scale, limit / high / torch.linalg.vector_norm(rows / high[:, None], dim=1))
     return (wide * scale.view(-1, *[1] * (wide.ndim - 1))).to(gradient.dtype)
 
 
@@ -73,6 +82,10 @@ def nesterov_ascent(
     tensor([[1.9000, 1.9000]])
     """
     noise, gradient = checks.tensor("noise", noise), checks.tensor("gradient", gradient)
+    for name, given in (("gradient", gradient), ("velocity", velocity)):
+        if given is not None and checks.tensor(name, given).shape != noise.shape:
+            raise ValueError(f"{name} must have the shape of noise, {tuple(noise.shape)}, got {tuple(given.shape)}")
+    nesterov = checks.boolean("nesterov", nesterov)
     lr, momentum = checks.number("lr", lr, low=0), checks.number("momentum", momentum, low=0, below=1)
     velocity = gradient.clone() if velocity is None else momentum * velocity + gradient  # (4)
     ahead = gradient + momentum * velocity if nesterov else velocity  # (4)
