@@ -91,9 +91,10 @@ def test_influences_are_summed_in_double_and_never_infinite():
         drw.influence([[1e200], [1e200]])
 
 
-def test_a_step_too_long_for_floats_still_ends_on_the_simplex():
-    np.testing.assert_array_equal(drw.mirror_step([0.5, 0.5], [1e200, 2e200], 1e200), [0, 1])
-    np.testing.assert_array_equal(drw.mirror_step([0.5, 0.5, 0.0], [1e200, 1e200, 3e200], 1e200), [0.5, 0.5, 0])
+def test_a_step_ends_on_the_simplex_or_says_that_it_is_too_long_for_floats():
+    np.testing.assert_array_equal(drw.mirror_step([0.5, 0.5, 0.0], [1e200, 1e200, 3e200], 1e100), [0.5, 0.5, 0])
+    with pytest.raises(ValueError, match="rate times influences"):
+        drw.mirror_step([0.5, 0.5], [1e200, 2e200], 1e200)
 
 
 def test_a_step_that_fails_leaves_the_weighting_as_it_was():

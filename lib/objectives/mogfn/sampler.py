@@ -49,6 +49,13 @@ class Paths(NamedTuple):
     allowed: Tensor
 
 
+def finite(chances: Tensor) -> Tensor:
+    """Probabilities, if they are some; those of a policy that blew up are not."""
+    if not torch.isfinite(chances).all():
+        raise FloatingPointError("log-probabilities are not finite: lr, at which the policy was trained, is too large")
+    return chances
+
+
 @torch.no_grad()
 def roll_out(env: Environment, policy: ConditionalPolicy, cond: Tensor, eps: float, rng: np.random.Generator) -> Paths:
     """One path for each condition; an action is replaced with probability `eps` by a uniform allowed one."""
@@ -60,9 +67,7 @@ def roll_out(env: Environment, policy: ConditionalPolicy, cond: Tensor, eps: flo
         chances = policy.scores(seen, of_cond[live]).masked_fill(~allowed, -torch.inf).softmax(1)
         if eps:
             chances = (1 - eps) * chances + eps * allowed / allowed.sum(1, keepdim=True)
-        steps = chances.cumsum(1)
-        if not torch.isfinite(steps[:, -1]).all():
-            raise FloatingPointError("log-probabilities are not finite: lr, at which the policy was trained, is too large")
+        steps = finite(chances).cumsum(1)
         draws = torch.from_numpy(rng.random(len(cond)))[live, None] * steps[:, -1:]
         actions = torch.searchsorted(steps, draws, right=True)[:, 0].clamp(max=env.n_actions - 1)
         parts.append((seen, live, actions, allowed))
@@ -242,9 +247,7 @@ class ConditionalSampler:
         seen, forbidden = env.observe(cells), ~env.allowed(cells)
         every = torch.zeros(len(cells), dtype=torch.long)
         scores = [self.policy(seen, row[None], every) for row in self._asked(np.atleast_2d(given), beta)]
-        chances = torch.stack(scores).masked_fill(forbidden, -torch.inf).softmax(2)
-        if not torch.isfinite(chances).all():
-            raise FloatingPointError("log-probabilities are not finite: lr, at which the policy was trained, is too large")
+        chances = finite(torch.stack(scores).masked_fill(forbidden, -torch.inf).softmax(2))
         return env.absorbed(chances).reshape(*given.shape[:-1], *env.shape).numpy()
 
     def _asked(self, preferences: np.ndarray, beta: float | None) -> Tensor:

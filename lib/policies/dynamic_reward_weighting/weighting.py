@@ -52,6 +52,7 @@ def meta_reward(growth: Any, base: float = 0.5, span: float = 1.5) -> float:
     return float(checks.number("base", base, low=0) + checks.number("span", span, low=0) * np.tanh(growth))  # (5)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def influence(gradients: Any) -> np.ndarray:
     """Inner product of each reward's gradient with the sum of all of them, its own included.
 
@@ -72,13 +73,10 @@ def influence(gradients: Any) -> np.ndarray:
     [1.5, 1.0]
     """
     given = checks.array("gradients", gradients, ndim=2).astype(float, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = given @ given.sum(0)  # (7)
-    if not np.isfinite(found).all():
-        raise ValueError(f"gradients must have products that are finite, got entries up to {abs(given).max():.3g}: clip them")
-    return found
+    return _finite("products of gradients", given @ given.sum(0))  # (7)
 
 
+@np.errstate(over="ignore")
 def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     """Exponentiated-gradient step on the simplex: each weight times exp(rate I), then normalized.
 
@@ -103,14 +101,16 @@ def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     """
     old = simplex("weights", weights)
     given = checks.array("influences", influences, shape=(len(old),))
-    speed, alive = checks.number("rate", rate, low=0), old > 0
-    with np.errstate(over="ignore"):
-        exponents = speed * given  # (8)
-        if not np.isfinite(exponents).all():
-            exponents = speed * (given - given[alive].max())
-    exponents = np.where(alive, exponents - exponents[alive].max(), 0.0)
+    exponents = _finite("rate times influences", checks.number("rate", rate, low=0) * given)  # (8)
+    exponents = np.where(old > 0, exponents - exponents[old > 0].max(), 0.0)
     grown = old * np.exp(exponents)
     return grown / grown.sum()
+
+
+def _finite(name: str, values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got numbers beyond the range of floats")
+    return values
 
 
 @dataclass(frozen=True, eq=False)
