@@ -263,6 +263,57 @@ def test_numbers_in_prose_stand_in_an_output_or_are_settings(slug, notebook):
         assert loose_numbers(alt, known) == [], alt
 
 
+#: Calls that show a sentence or a caption.
+SAYS = {"show", "say", "frames", "Markdown"}
+#: Numbers that such sentences may hold without computing them, with the reason.
+TYPED = {
+    "gradient_normalized_smoothness": {"8124"},  # rows of a data set
+    "tpsgd": {"1.63", "1.05", "1.18"},  # of an earlier record, in the account of what changed
+    "bilevel_penalty": {"0.43", "0.72", "2.2", "0.75"},  # of earlier runs, in the account of what changed
+    "online_matching": {"0.621", "0.597"},  # bounds of other papers
+    "udc": {"256"},  # the name of a hash
+}
+
+
+def syntax(cell):
+    return ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in cell["source"]))
+
+
+def typed_sentences(tree):
+    """The typed parts of what a cell's code says in sentences and captions; ``x`` for each part that it computes."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) in SAYS:
+            for node in (n for part in (*call.args, *(k.value for k in call.keywords)) for n in ast.walk(part)):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(v.value if isinstance(v, ast.Constant) else "x" for v in node.values)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield re.sub(r"\{[^}]*\}", "x", node.value)
+
+
+def written(tree):
+    """The numbers that code computes with, also as percentages."""
+    found = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) in (int, float)]
+    return {text for value in found for text in (str(value), f"{value:g}", f"{100 * value:g}")}
+
+
+def test_numbers_in_captions_and_said_sentences_are_computed(slug, notebook):
+    trees = {cell["id"]: syntax(cell) for cell in code_cells(notebook)}
+    said = {name: list(typed_sentences(tree)) for name, tree in trees.items()}
+    outputs = " ".join(text for cell in code_cells(notebook) if not said[cell["id"]] for text in texts_of(cell["outputs"]))
+    sheet = papers.chapter(slug).with_suffix(".yml").read_text(encoding="utf-8")
+    known = numbers(sheet) | numbers(outputs) | set().union(*map(written, trees.values())) | TYPED.get(slug, set())
+    for text in (text for texts in said.values() for text in texts):
+        assert loose_numbers(text, known) == [], text[:200]
+
+
+def test_a_number_typed_into_a_caption_is_noticed():
+    code = 'figures.show(f"It gains 0.31 points of {best:.2f}, at 5 steps.")\nfigures.say("By {C1.gain:.2f}, " + "or 41 %")'
+    found = [number for text in typed_sentences(ast.parse(code)) for number in loose_numbers(text, set())]
+    assert set(found) == {"0.31", "41 %"}
+    assert list(typed_sentences(ast.parse("print('0.31'); ax.plot(0.31)"))) == []
+    assert {"0.05", "5"} <= written(ast.parse("x = 0.05"))
+
+
 @pytest.mark.parametrize(
     ("text", "loose"),
     [
