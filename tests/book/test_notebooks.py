@@ -245,6 +245,35 @@ def loose_numbers(text, known):
     return found
 
 
+#: A verdict that prose gives in the present: it belongs to the outputs, and only tales of earlier runs are typed.
+TYPED_VERDICT = re.compile(
+    r"\b(?:[CFKIT]\d+|[Cc]laim|[Ff]inding)\s+(?:is|are|reads|counts as|stands as)\s+[*_\"“]*"
+    r"(?:not reproduced|reproduced|partly|undecided|not found|found)\b"
+)
+
+
+def test_no_verdict_is_typed(notebook):
+    assert [text[:200] for text in sources(notebook, "markdown") if TYPED_VERDICT.search(" ".join(text.split()))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("So C9 is reproduced in part.", True),
+        ("F3 reads *not found*.", True),
+        ("Then C1 was **reproduced**.", False),
+        ("C4: see", False),
+    ],
+)
+def test_a_typed_verdict_is_noticed(text, typed):
+    assert bool(TYPED_VERDICT.search(text)) is typed
+
+
+def test_text_in_figures_can_be_read(notebook):
+    sizes = re.findall(r"(?:font|label|title)size\s*=\s*(\d+(?:\.\d+)?)", "\n".join(sources(notebook, "code")))
+    assert all(float(size) >= 6 for size in sizes), "8 pixels as shown, at 100 dots per inch"
+
+
 def test_sentences_are_short(notebook):
     assert [sentence for text in sources(notebook, "markdown") for sentence in long_sentences(text)] == []
 

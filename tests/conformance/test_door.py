@@ -8,6 +8,7 @@ by NaN, infinity, a negative number, something empty and something of another ki
 from __future__ import annotations
 
 import copy
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -169,4 +170,37 @@ def test_bad_arguments_are_refused_by_name(export, monkeypatch):
                     faults.append(f"{name} {fault}: accepted")
                 elif has_nan(result):
                     faults.append(f"{name} {fault}: a silent NaN")
+    assert not faults, "\n".join(faults)
+
+
+def settings() -> list[Any]:
+    """Exported dataclasses that check themselves and can be made without arguments: what a caller sets, no results."""
+    found = []
+    for name in sorted({export.module for export in EXPORTS}):
+        module = importlib.import_module(name)
+        for target in (getattr(module, n) for n in getattr(module, "__all__", [])):
+            own = inspect.isclass(target) and dataclasses.is_dataclass(target) and "__post_init__" in vars(target)
+            wanted = dataclasses.fields(target) if own else ()
+            if own and all({f.default, f.default_factory} != {dataclasses.MISSING} for f in wanted):
+                found.append(target)
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("target", settings(), ids=lambda target: target.__qualname__)
+def test_bad_settings_are_refused_by_name(target):
+    made, faults = target(), []
+    for setting in dataclasses.fields(target):
+        value = getattr(made, setting.name)
+        kind = kind_of(value)
+        for fault, bad in broken(value, kind).items() if kind and setting.init else ():
+            try:
+                target(**{setting.name: bad})
+            except (ValueError, TypeError) as error:
+                if setting.name not in str(error):
+                    faults.append(f"{setting.name} {fault}: {type(error).__name__} does not name it: {str(error)[:120]}")
+            except Exception as error:
+                faults.append(f"{setting.name} {fault}: {type(error).__name__}: {str(error)[:120]}")
+            else:
+                if fault not in ("negative", "empty", "inf"):  # infinity: no limit
+                    faults.append(f"{setting.name} {fault}: accepted")
     assert not faults, "\n".join(faults)
