@@ -76,7 +76,7 @@ def test_a_function_that_writes_into_its_argument_changes_nothing(export, monkey
     bound = example_call(export, monkeypatch)
     assert bound is not None
     functions = [name for name, value in bound.arguments.items() if inspect.isfunction(value)]
-    if not functions:
+    if not functions or ".study" in export.module:  # whose functions are the chapter's own
         return
     calls = []
     for changed in (False, True):
