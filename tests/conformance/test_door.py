@@ -204,3 +204,30 @@ def test_bad_settings_are_refused_by_name(target):
                 if fault not in ("negative", "empty", "inf"):  # infinity: no limit
                     faults.append(f"{setting.name} {fault}: accepted")
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("export", [e for e in EXPORTS if ".study" not in e.module], ids=str)
+def test_a_wrong_length_is_no_internal_error(export, monkeypatch):
+    """One entry less: an answer without NaN, or an error of the door; a function of the example's own may fail as it likes."""
+    target = export.target
+    bound = example_call(export, monkeypatch)
+    assert bound is not None
+    if any(inspect.isfunction(value) for value in bound.arguments.values()):
+        return
+    faults = []
+    for name, value in list(bound.arguments.items()):
+        if kind_of(value) not in ("array", "tensor") or np.ndim(value) == 0 or len(value) < 2:
+            continue
+        shorter = value[:-1] if isinstance(value, list) else copy.deepcopy(value)[:-1]
+        try:
+            result = _within(3.0, lambda name=name, shorter=shorter: attempt(target, bound, name, shorter))
+        except (ValueError, TypeError):
+            continue
+        except _TooLong:
+            faults.append(f"{name}: no answer within 3 CPU seconds")
+        except Exception as error:
+            faults.append(f"{name}: {type(error).__name__}: {str(error)[:120]}")
+        else:
+            if has_nan(result):
+                faults.append(f"{name}: a silent NaN")
+    assert not faults, "\n".join(faults)
