@@ -132,6 +132,7 @@ def test_a_damaged_results_file_is_named_and_left_alone(toy_project, damage):
     ("old", "new", "options", "name"),
     [
         ('start(\\"toy\\"', 'start(\\"anyloss\\"', [], "slug 'anyloss'"),
+        ('\\"toy\\", preset', '\\"toy\\", \\"book\\"', [], "preset 'book'"),
         ("preset, seed, n_seeds", "preset, 0, n_seeds", ["--seeds", "3"], "seed 0"),
         ("n_seeds=n_seeds", "n_seeds=3", [], "changed {'n_seeds': 3}"),
         ("n_seeds=n_seeds", "n_seeds=None", ["-p", "n_seeds", "3"], "changed {}"),
