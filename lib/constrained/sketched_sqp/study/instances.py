@@ -101,8 +101,8 @@ def logistic_data(name: str, rows: int | None = None) -> tuple[Array, Array]:
     Parameters
     ----------
     name : str
-        "breast_cancer" (scikit-learn), or KEEL's "ionosphere" and "sonar" (the paper's; of the first KEEL leaves a constant column
-        out), "mushroom" (edible or not), "spambase" or "splice" (the most frequent class against the others).
+        "breast_cancer" (scikit-learn), or KEEL's "ionosphere" and "sonar" (the paper's; the first without a constant column),
+        "mushroom" (edible or not), "spambase" or "splice" (the most frequent class against the others).
     rows : int, optional
         Keep that many, evenly spaced; default all.
 
