@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -11,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from lib import checks
+from lib.problems.bilevel import BilevelProblem
 from lib.problems.cleaning import CleaningTask
 
-from ..softmax import residual_and_losses
 from .cleaning import SoftmaxCleaning
 
 
@@ -51,63 +49,31 @@ class NetworkCleaning(SoftmaxCleaning):
     def __init__(self, task: CleaningTask, hidden: int = 32, penalty: float = 1e-3, seed: int = 0) -> None:
         super().__init__(task, penalty)
         self.hidden = checks.integer("hidden", hidden, low=1, high=10_000)
-        rng, (classes, inputs) = np.random.default_rng(checks.integer("seed", seed, low=0)), self.shape
-        first = rng.normal(size=(inputs, self.hidden)).T / np.sqrt(inputs)
-        second = rng.normal(size=(self.hidden + 1, classes)).T / np.sqrt(self.hidden)
+        rng, inputs = np.random.default_rng(checks.integer("seed", seed, low=0)), self.shape[1]
+        first = rng.normal(size=(inputs, self.hidden)) / np.sqrt(inputs)
+        second = rng.normal(size=(self.hidden + 1, self.shape[0])) / np.sqrt(self.hidden)
         self.y0 = torch.from_numpy(np.concatenate([first.ravel(), second.ravel()]))
-
-    def _layers(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficients (hidden, inputs) and (classes, hidden), and the bias (classes, 1)."""
-        (classes, inputs), hidden = self.shape, self.hidden
-        first, second = y.split((inputs * hidden, (hidden + 1) * classes))
-        second = second.view(classes, hidden + 1)
-        return first.view(hidden, inputs), second[:, :-1], second[:, -1:]
 
     def scores(self, X: Tensor, y: Tensor) -> Tensor:
         """Scores of the classes, shape (rows, classes)."""
-        first, second, bias = self._layers(y)
-        return (second @ torch.tanh(first @ X.T) + bias).T
+        classes, inputs = self.shape
+        first, second = y.split((inputs * self.hidden, (self.hidden + 1) * classes))
+        inside = torch.tanh(X @ first.view(inputs, self.hidden))
+        second = second.view(self.hidden + 1, classes)
+        return inside @ second[:-1] + second[-1]
 
-    def _slope(self, X: Tensor, labels: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The losses, and the slope in y of their weighted sum: backwards through both layers."""
-        first, second, bias = self._layers(y)
-        inside = torch.tanh(first @ X.T)
-        residual, losses = residual_and_losses(second @ inside + bias, labels)
-        residual = weight * residual
-        back = (second.T @ residual) * (1 - inside**2)
-        outer = torch.cat([residual @ inside.T, residual.sum(1, keepdim=True)], 1)
-        return losses, torch.cat([(back @ X).view(-1), outer.view(-1)])
-
-    def _upper_slopes(self, X: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.zeros_like(x), self._slope(X, labels, y, X.new_full((len(X),), 1 / len(X)))[1]
-
-    def _lower_slopes(self, X: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        weight = torch.sigmoid(x)
-        losses, slope = self._slope(X, labels, y, weight / len(X))
-        return weight * (1 - weight) * losses / len(X), slope + self.penalty * y
-
-    def products(self, x: Tensor, y: Tensor) -> NoReturn:
-        """Second derivatives of the network are not at hand.
-
-        Raises
-        ------
-        NotImplementedError
-            Always: `clean_implicit` and `clean_unrolled` do not take networks.
-        """
-        raise NotImplementedError("a network's lower level has no closed second derivatives here")
+    @property
+    def problem(self) -> BilevelProblem:
+        """All samples; slopes by autograd."""
+        return BilevelProblem(self.upper, self.lower)
 
     def solve(self, x: Tensor, start: Tensor | None = None, max_iter: int = 300, sigma: float = 0.0) -> Tensor:
         """A local minimizer of the lower level, or of ``sigma f + g``, by L-BFGS from `start`, or from `y0`."""
-        weight = torch.sigmoid(x) / len(x)
 
         def value_and_slope(y: np.ndarray) -> tuple[float, np.ndarray]:
-            at = torch.from_numpy(y.copy())
-            losses, slope = self._slope(self.X, self.y, at, weight)
-            value, slope = float(weight @ losses + self.penalty / 2 * (at @ at)), slope + self.penalty * at
-            if sigma > 0:
-                value += sigma * float(self.upper(x, at))
-                slope = slope + sigma * self._upper_slopes(self.X_val, self.y_val, x, at)[1]
-            return value, slope.numpy()
+            at = torch.from_numpy(y.copy()).requires_grad_()
+            value = self.lower(x, at) + (sigma * self.upper(x, at) if sigma > 0 else 0.0)
+            return float(value.detach()), torch.autograd.grad(value, at)[0].numpy()
 
         begin = (self.y0 if start is None else start).numpy()
         options = {"maxiter": max_iter, "maxcor": 20, "gtol": 1e-6, "ftol": 0.0}
