@@ -228,6 +228,6 @@ def test_a_wrong_length_is_no_internal_error(export, monkeypatch):
         except Exception as error:
             faults.append(f"{name}: {type(error).__name__}: {str(error)[:120]}")
         else:
-            if has_nan(result):
+            if has_nan(getattr(result, "x", result)):  # a history may have gaps
                 faults.append(f"{name}: a silent NaN")
     assert not faults, "\n".join(faults)
