@@ -222,7 +222,7 @@ def test_a_wrong_length_is_no_internal_error(export, monkeypatch):
     for name, value in list(bound.arguments.items()):
         if kind_of(value) not in ("array", "tensor") or np.ndim(value) == 0 or len(value) < 2:
             continue
-        shorter = value[:-1] if isinstance(value, list) else copy.deepcopy(value)[:-1]
+        shorter = value[:-1].detach().clone() if kind_of(value) == "tensor" else value[:-1]
         try:
             result = _within(3.0, lambda name=name, shorter=shorter: attempt(target, bound, name, shorter))
         except (ValueError, TypeError):
@@ -232,6 +232,6 @@ def test_a_wrong_length_is_no_internal_error(export, monkeypatch):
         except Exception as error:
             faults.append(f"{name}: {type(error).__name__}: {str(error)[:120]}")
         else:
-            if has_nan(result):
+            if has_nan(getattr(result, "x", result)):  # a history may have gaps
                 faults.append(f"{name}: a silent NaN")
     assert not faults, "\n".join(faults)
