@@ -339,3 +339,9 @@ def test_a_worker_with_other_code_refuses():
     run = record.Run(next(iter(papers.slugs())), "smoke", 0)
     with pytest.raises(execute.ChapterFailed, match="other code or settings"):
         record.perform(run, "0" * 16)
+
+
+@pytest.mark.parametrize("limit", ["nan", "-1", "0", "inf"])
+def test_a_limit_that_is_none_is_refused_by_name(limit, capsys):
+    assert record.main(["toy", f"--timeout={limit}"]) == 2
+    assert capsys.readouterr().err.startswith("error: --timeout must be a finite number above 0, got")
