@@ -18,7 +18,7 @@ PIP := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check
 TORCH = $$(grep '^torch==' requirements.lock)
 # torch alone comes from its own index, so that nothing else can.
 PIP_TORCH = $(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) $(TORCH))
-NBVAL := $(PY) -m pytest -p tests.conftest --nbval --nbval-current-env --nbval-cell-timeout=120 -n 2 -q
+NBVAL := $(PY) -m pytest -p tests.conftest --nbval --nbval-current-env --nbval-cell-timeout=900 -n 2 -q
 
 .PHONY: help env book pdf epub html serve test lint unit nbval reproduce refresh record carry mutants personalities bench new stamp lock test-newest test-oldest clean
 
@@ -42,7 +42,7 @@ pdf: env ## The book as one PDF: _build/optimization-executed.pdf (needs Chromiu
 	$(PY) -m tools.pages
 	$(PY) -m tools.editions pdf
 
-epub: env ## The book as an EPUB: _build/optimization-executed.epub
+epub: env ## The book as an EPUB (formulas need Chromium): _build/optimization-executed.epub
 	$(PY) -m tools.pages
 	$(PY) -m tools.editions epub
 

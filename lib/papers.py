@@ -53,8 +53,10 @@ def is_checkout() -> bool:
 def slugs() -> dict[str, str]:
     """Slug -> part of every paper whose chapter stands in `_toc.yml`, in the order of the book; others are drafts."""
     chapters = (root() / "_toc.yml").read_text(encoding="utf-8").split()
-    sheets = {path.stem: part for part in PARTS for path in sorted((root() / "book" / part).glob("*.yml"))}
-    return {slug: part for slug, part in sheets.items() if f"book/{part}/{slug}" in chapters}
+    sheets = {
+        f"book/{part}/{path.stem}": (path.stem, part) for part in PARTS for path in (root() / "book" / part).glob("*.yml")
+    }
+    return dict(sheets[chapter] for chapter in chapters if chapter in sheets)
 
 
 def part_of(slug: str) -> str:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib import execute, papers, store
+from lib import checks, execute, papers, store
 from lib.codehash import code_hash, digest
 from lib.provenance import checkout, cpu, dirty, provenance
 from lib.store import load as load  # what chapters read
@@ -328,6 +328,8 @@ def _refused(error: Exception) -> int:
 
 
 def _command(options: argparse.Namespace, workers: Workers) -> int:
+    if options.timeout is not None:
+        checks.number("--timeout", options.timeout, above=0)
     terms = Terms(options.timeout, options.allow_dirty)
     slugs = list(papers.slugs()) if options.slugs == ["all"] else options.slugs
     if options.carry:

@@ -174,8 +174,10 @@ class _Sentence(string.Formatter):
         entry_id, _, rest = field_name.partition(".")
         name, _, attribute = rest.partition(".")
         score = self.known[entry_id]
-        if name in ("verdict", "runs"):
-            return getattr(score, name), entry_id
+        if name == "verdict":  # "partly" alone is no end of a sentence
+            return "partly reproduced" if score.verdict == "partly" else score.verdict, entry_id
+        if name == "runs":
+            return score.runs, entry_id
         if name not in score.values:
             raise ValueError(f"{entry_id} has no value {name!r}; its values: {', '.join(score.values)}")
         found = score.values[name]
@@ -218,4 +220,4 @@ def draw_counts(ax: Axes, tallies: Mapping[str, Counter[str]], words: Sequence[s
         left += widths
     ax.set_ylim(len(names) - 0.5, -0.5)  # the first chapter on top
     ax.grid(visible=False)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))

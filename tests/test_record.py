@@ -132,6 +132,7 @@ def test_a_damaged_results_file_is_named_and_left_alone(toy_project, damage):
     ("old", "new", "options", "name"),
     [
         ('start(\\"toy\\"', 'start(\\"anyloss\\"', [], "slug 'anyloss'"),
+        ('\\"toy\\", preset', '\\"toy\\", \\"book\\"', [], "preset 'book'"),
         ("preset, seed, n_seeds", "preset, 0, n_seeds", ["--seeds", "3"], "seed 0"),
         ("n_seeds=n_seeds", "n_seeds=3", [], "changed {'n_seeds': 3}"),
         ("n_seeds=n_seeds", "n_seeds=None", ["-p", "n_seeds", "3"], "changed {}"),
@@ -338,3 +339,9 @@ def test_a_worker_with_other_code_refuses():
     run = record.Run(next(iter(papers.slugs())), "smoke", 0)
     with pytest.raises(execute.ChapterFailed, match="other code or settings"):
         record.perform(run, "0" * 16)
+
+
+@pytest.mark.parametrize("limit", ["nan", "-1", "0", "inf"])
+def test_a_limit_that_is_none_is_refused_by_name(limit, capsys):
+    assert record.main(["toy", f"--timeout={limit}"]) == 2
+    assert capsys.readouterr().err.startswith("error: --timeout must be a finite number above 0, got")

@@ -4,8 +4,10 @@ import json
 import re
 
 import pytest
+import yaml
 
 from lib import claims, execute, papers, record, store
+from lib.provenance import git
 from tools import benchmarks
 
 RECORDED = [slug for slug in papers.slugs() if papers.records(slug).is_file()]
@@ -82,3 +84,32 @@ def test_no_run_lies_beside_its_results():
 def test_benchmarks_were_not_edited():
     found = json.loads(benchmarks.STORED.read_text(encoding="utf-8"))
     assert found["digest"] == benchmarks.digest_of(found)
+
+
+#: Rules that are other ones than those of the commit that recorded the runs, and the words by which the chapter tells it.
+CHANGED = {
+    ("bilevel_penalty", "C2"): "now both starts have to pass",  # harder to pass
+    ("mogfn", "F3"): "the rule stands as first written",  # a bound that a trial had loosened is back
+}
+
+
+def rules_of(sheet_text):
+    words = ("reproduced", "partly", "holds", "found")
+    return {entry["id"]: {w: entry[w] for w in words if w in entry} for entry in yaml.safe_load(sheet_text)["claims"]}
+
+
+def test_rules_are_those_that_stood_when_the_runs_were_made(slug, stored):
+    path = papers.chapter(slug).with_suffix(".yml")
+    today, name = rules_of(path.read_text(encoding="utf-8")), path.relative_to(papers.root()).as_posix()
+    before = {commit: git("show", f"{commit}:{name}") for commit in sorted({run["commit"] for run in stored["runs"]})}
+    known = {commit: text for commit, text in before.items() if text}
+    if not known:
+        pytest.skip("the commits of the runs are not in this clone")
+    told = papers.chapter(slug).read_text(encoding="utf-8")
+    for commit, text in known.items():
+        then = rules_of(text)
+        for entry, rule in today.items():
+            if then.get(entry) != rule:
+                words = CHANGED.get((slug, entry))
+                assert words, f"{entry}: the rule is another one than at {commit[:8]}, and nothing tells it"
+                assert words in told, entry

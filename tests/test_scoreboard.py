@@ -1,6 +1,7 @@
 """The scoreboard: pooled samples decide, sentences take recorded numbers, pages say what a reader needs."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -71,6 +72,11 @@ def test_sentences_take_recorded_numbers(recorded):
         scoreboard.say("toy", "{C1.loss}")
     with pytest.raises(ValueError, match="toy has no entry 'C9'"):
         scoreboard.say("toy", "{C9.gain}")
+
+
+def test_partly_is_no_end_of_a_sentence():
+    known = {"C1": SimpleNamespace(verdict="partly", values={}, runs=2)}
+    assert scoreboard._Sentence(known).vformat("It is {C1.verdict}.", (), {}) == "It is partly reproduced."
 
 
 def test_without_recorded_runs_sentences_say_so(recorded):

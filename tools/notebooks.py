@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from lib import execute, papers
+from lib import execute, papers, record
 from tools import scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -195,8 +195,9 @@ def write(path: Path, text: str) -> None:
 
 def refresh(path: Path, store: Path, parameters: dict[str, Any] | None = None) -> str:
     """Execute a notebook and store it normalized; returns a line that says what it cost."""
+    limit_s = record.LIMITS_S[(parameters or {}).get("preset", "book")]  # against hangs only
     with tempfile.TemporaryDirectory(prefix="refresh-") as folder:
-        notebook = execute.run_chapter(path, Path(folder) / path.name, parameters or {})
+        notebook = execute.run_chapter(path, Path(folder) / path.name, parameters or {}, limit_s)
     if found := complaints(notebook):
         raise execute.ChapterFailed(f"{path.name} not stored:\n" + "\n".join(found))
     notebook["metadata"]["pictures"] = picture_hashes(notebook)

@@ -9,9 +9,9 @@ from lib import papers
 _OPENING = """\
 # The scoreboard
 
-Every entry of every chapter's ledger. Its rule stood in the chapter's sheet before the run. The ledger keeps four kinds
-apart: what the paper **claims**, identities and theorems that are **checked**, **findings** of ours, and **costs**. Only
-claims are counted at the top.
+Every entry of every chapter's ledger. Its rule stood in the chapter's sheet before the recorded runs; where one is another than
+then, the chapter tells it. The ledger keeps four kinds apart: what the paper **claims**, identities and theorems that are
+**checked**, **findings** of ours, and **costs**. Only claims are counted at the top.
 
 Verdicts come from the samples of all recorded full runs together, with 95 % intervals, where there are recorded runs; else
 from the run that the chapter's page shows.
@@ -38,9 +38,10 @@ Markdown(f"**{reproduced} of the papers' {claims} own claims are reproduced.**")
 _FIGURE = """\
 fig, axes = plt.subplots(1, 3, figsize=(7.5, 1.3 + 0.32 * len(tallies)), sharey=True)
 for ax, (kind, label) in zip(axes, {"claim": "claims", "check": "checks", "finding": "findings"}.items(), strict=True):
-    counted = {slug: tally[kind] for slug, tally in tallies.items()}
+    counted = {papers.heading(slug).split(":")[0]: tally[kind] for slug, tally in tallies.items()}
     scoreboard.draw_counts(ax, counted, papers.KINDS[kind])
     ax.set_xlabel(label)
+axes[0].tick_params(axis="y", labelsize=8)
 handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
 fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
 figures.show("Verdicts per chapter: the papers' claims on the left, our checks and findings beside them.")"""

@@ -112,3 +112,15 @@ def test_cost_to_a_level_and_of_a_run_that_misses_it():
     assert study.cost_to(history, -1.0, missed=9) == (9, 9 * 51, 9 * 8)
     with pytest.raises(ValueError, match="missed"):
         study.cost_to(history, -1.0, missed=2)
+
+
+def test_a_run_cut_short_is_the_shorter_run():
+    clients = study.synthetic_quadratic(6, 2, 1.0, seed=0)
+    options = {"local_steps": 2, "n_features": 20, "n_server": 3, "n_active": 1, "grads": clients.grads, "vectorized": True}
+    long, short = (fzoos.federated_minimize(clients.fs, np.full(6, 0.8), rounds=n, seed=0, **options) for n in (4, 2))
+    cut = study.up_to(long, 2)
+    assert (cut.nit, cut.nfev, cut.fun) == (short.nit, short.nfev, short.fun)
+    assert cut.history.keys() == short.history.keys()
+    for name, rows in short.history.items():
+        np.testing.assert_array_equal(cut.history[name], rows)
+    assert study.up_to(short, 9).nit == 2

@@ -245,6 +245,35 @@ def loose_numbers(text, known):
     return found
 
 
+#: A verdict that prose gives in the present: it belongs to the outputs, and only tales of earlier runs are typed.
+TYPED_VERDICT = re.compile(
+    r"\b(?:[CFKIT]\d+|[Cc]laim|[Ff]inding)\s+(?:is|are|reads|counts as|stands as)\s+[*_\"“]*"
+    r"(?:not reproduced|reproduced|partly|undecided|not found|found)\b"
+)
+
+
+def test_no_verdict_is_typed(notebook):
+    assert [text[:200] for text in sources(notebook, "markdown") if TYPED_VERDICT.search(" ".join(text.split()))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("So C9 is reproduced in part.", True),
+        ("F3 reads *not found*.", True),
+        ("Then C1 was **reproduced**.", False),
+        ("C4: see", False),
+    ],
+)
+def test_a_typed_verdict_is_noticed(text, typed):
+    assert bool(TYPED_VERDICT.search(text)) is typed
+
+
+def test_text_in_figures_can_be_read(notebook):
+    sizes = re.findall(r"(?:font|label|title)size\s*=\s*(\d+(?:\.\d+)?)", "\n".join(sources(notebook, "code")))
+    assert all(float(size) >= 6 for size in sizes), "8 pixels as shown, at 100 dots per inch"
+
+
 def test_sentences_are_short(notebook):
     assert [sentence for text in sources(notebook, "markdown") for sentence in long_sentences(text)] == []
 
@@ -261,6 +290,57 @@ def test_numbers_in_prose_stand_in_an_output_or_are_settings(slug, notebook):
             assert loose_numbers(text, known) == [], text[:200]
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         assert loose_numbers(alt, known) == [], alt
+
+
+#: Calls that show a sentence or a caption.
+SAYS = {"show", "say", "frames", "Markdown"}
+#: Numbers that such sentences may hold without computing them, with the reason.
+TYPED = {
+    "gradient_normalized_smoothness": {"8124"},  # rows of a data set
+    "tpsgd": {"1.63", "1.05", "1.18"},  # of an earlier record, in the account of what changed
+    "bilevel_penalty": {"0.43", "0.72", "2.2", "0.75"},  # of earlier runs, in the account of what changed
+    "online_matching": {"0.621", "0.597"},  # bounds of other papers
+    "udc": {"256"},  # the name of a hash
+}
+
+
+def syntax(cell):
+    return ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in cell["source"]))
+
+
+def typed_sentences(tree):
+    """The typed parts of what a cell's code says in sentences and captions; ``x`` for each part that it computes."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) in SAYS:
+            for node in (n for part in (*call.args, *(k.value for k in call.keywords)) for n in ast.walk(part)):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(v.value if isinstance(v, ast.Constant) else "x" for v in node.values)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield re.sub(r"\{[^}]*\}", "x", node.value)
+
+
+def written(tree):
+    """The numbers that code computes with, also as percentages."""
+    found = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) in (int, float)]
+    return {text for value in found for text in (str(value), f"{value:g}", f"{100 * value:g}")}
+
+
+def test_numbers_in_captions_and_said_sentences_are_computed(slug, notebook):
+    trees = {cell["id"]: syntax(cell) for cell in code_cells(notebook)}
+    said = {name: list(typed_sentences(tree)) for name, tree in trees.items()}
+    outputs = " ".join(text for cell in code_cells(notebook) if not said[cell["id"]] for text in texts_of(cell["outputs"]))
+    sheet = papers.chapter(slug).with_suffix(".yml").read_text(encoding="utf-8")
+    known = numbers(sheet) | numbers(outputs) | set().union(*map(written, trees.values())) | TYPED.get(slug, set())
+    for text in (text for texts in said.values() for text in texts):
+        assert loose_numbers(text, known) == [], text[:200]
+
+
+def test_a_number_typed_into_a_caption_is_noticed():
+    code = 'figures.show(f"It gains 0.31 points of {best:.2f}, at 5 steps.")\nfigures.say("By {C1.gain:.2f}, " + "or 41 %")'
+    found = [number for text in typed_sentences(ast.parse(code)) for number in loose_numbers(text, set())]
+    assert set(found) == {"0.31", "41 %"}
+    assert list(typed_sentences(ast.parse("print('0.31'); ax.plot(0.31)"))) == []
+    assert {"0.05", "5"} <= written(ast.parse("x = 0.05"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from lib import papers
+from lib import scoreboard as board
 from tests.conftest import ROOT
+from tools import notebooks, scoreboard
 from tools.pages import api, costs, datasets, front
 
 
@@ -93,3 +95,22 @@ def test_api_has_a_page_for_each_paper_and_room_method_first():
     assert "api/" not in (ROOT / "_toc.yml").read_text(encoding="utf-8").replace("book/api/papers/*", "").replace(
         "book/api/rooms/*", ""
     )
+
+
+def test_scoreboard_is_the_one_that_is_made_today_with_a_heading_for_each_chapter():
+    stored = json.loads(notebooks.SCOREBOARD.read_text(encoding="utf-8"))
+    made = notebooks.normalize({"cells": scoreboard.cells()}, notebooks.SCOREBOARD.stem)
+    assert [cell["source"] for cell in stored["cells"]] == [cell["source"] for cell in made["cells"]], "make refresh"
+    text = "\n".join("".join(cell["source"]) for cell in stored["cells"])
+    for slug, part in papers.slugs().items():
+        assert f"\n### [{papers.heading(slug)}]({part}/{slug}.ipynb)\n" in text
+
+
+def test_the_scoreboard_shows_what_recorded_runs_say_today():
+    """The stored board follows records and rules of today: it is executed in ``make test`` too, this says so at once."""
+    stored = json.loads(notebooks.SCOREBOARD.read_text(encoding="utf-8"))
+    outputs = "".join(
+        "".join(o.get("data", {}).get("text/markdown", "")) for c in stored["cells"] for o in c.get("outputs", [])
+    )
+    reproduced, claims = board.headline()
+    assert f"**{reproduced} of the papers' {claims} own claims are reproduced.**" in outputs

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from lib import execute, papers
+from lib import execute, papers, record
 from tools import notebooks
 
 #: CPU seconds that `smoke` promises beside its imports, and how much slower than the reference another machine may be.
@@ -63,3 +63,17 @@ def test_a_misspelt_parameter_is_refused(tmp_path):
     slug = next(iter(papers.slugs()))
     with pytest.raises(ValueError, match=f"{slug} has no parameter sed; its parameters: preset, seed"):
         execute.run_chapter(papers.chapter(slug), tmp_path / "out.ipynb", {"sed": 3})
+
+
+def test_storing_a_chapter_has_a_limit_against_hangs(tmp_path, monkeypatch):
+    limits = []
+
+    def run(chapter, out, parameters, timeout_s=None, **more):
+        limits.append(timeout_s)
+        raise execute.ChapterFailed("as far as this test goes")
+
+    monkeypatch.setattr(execute, "run_chapter", run)
+    for parameters in (None, {"preset": "smoke"}, {"preset": "full"}):
+        with pytest.raises(execute.ChapterFailed):
+            notebooks.refresh(papers.chapter(next(iter(papers.slugs()))), tmp_path / "out.ipynb", parameters)
+    assert limits == [record.LIMITS_S[preset] for preset in ("book", "smoke", "full")]

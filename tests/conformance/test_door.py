@@ -9,6 +9,7 @@ only where the docstring says so.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -173,4 +174,64 @@ def test_bad_arguments_are_refused_by_name(export, monkeypatch):
                     faults.append(f"{name} {fault}: accepted")
                 elif has_nan(result) and not (fault == "huge" and name in SEEDS):  # which may be as wide as it likes
                     faults.append(f"{name} {fault}: a silent NaN")
+    assert not faults, "\n".join(faults)
+
+
+def settings() -> list[Any]:
+    """Exported dataclasses that check themselves and can be made without arguments: what a caller sets, no results."""
+    found = []
+    for name in sorted({export.module for export in EXPORTS}):
+        module = importlib.import_module(name)
+        for target in (getattr(module, n) for n in getattr(module, "__all__", [])):
+            own = inspect.isclass(target) and dataclasses.is_dataclass(target) and "__post_init__" in vars(target)
+            wanted = dataclasses.fields(target) if own else ()
+            if own and all({f.default, f.default_factory} != {dataclasses.MISSING} for f in wanted):
+                found.append(target)
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("target", settings(), ids=lambda target: target.__qualname__)
+def test_bad_settings_are_refused_by_name(target):
+    made, faults = target(), []
+    for setting in dataclasses.fields(target):
+        value = getattr(made, setting.name)
+        kind = kind_of(value)
+        for fault, bad in broken(value, kind).items() if kind and setting.init else ():
+            try:
+                target(**{setting.name: bad})
+            except (ValueError, TypeError) as error:
+                if setting.name not in str(error):
+                    faults.append(f"{setting.name} {fault}: {type(error).__name__} does not name it: {str(error)[:120]}")
+            except Exception as error:
+                faults.append(f"{setting.name} {fault}: {type(error).__name__}: {str(error)[:120]}")
+            else:
+                if fault not in ("negative", "empty", "inf", "huge"):  # infinity: no limit
+                    faults.append(f"{setting.name} {fault}: accepted")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("export", [e for e in EXPORTS if ".study" not in e.module], ids=str)
+def test_a_wrong_length_is_no_internal_error(export, monkeypatch):
+    """One entry less: an answer without NaN, or an error of the door; a function of the example's own may fail as it likes."""
+    target = export.target
+    bound = example_call(export, monkeypatch)
+    assert bound is not None
+    if any(inspect.isfunction(value) for value in bound.arguments.values()):
+        return
+    faults = []
+    for name, value in list(bound.arguments.items()):
+        if kind_of(value) not in ("array", "tensor") or np.ndim(value) == 0 or len(value) < 2:
+            continue
+        shorter = value[:-1].detach().clone() if kind_of(value) == "tensor" else value[:-1]
+        try:
+            result = _within(3.0, lambda name=name, shorter=shorter: attempt(target, bound, name, shorter))
+        except (ValueError, TypeError):
+            continue
+        except _TooLong:
+            faults.append(f"{name}: no answer within 3 CPU seconds")
+        except Exception as error:
+            faults.append(f"{name}: {type(error).__name__}: {str(error)[:120]}")
+        else:
+            if has_nan(getattr(result, "x", result)):  # a history may have gaps
+                faults.append(f"{name}: a silent NaN")
     assert not faults, "\n".join(faults)

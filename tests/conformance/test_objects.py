@@ -56,6 +56,41 @@ def test_arguments_are_left_alone(export, monkeypatch):
         assert same(value, bound.arguments[name]), name
 
 
+def writes(function: Any) -> Any:
+    """The same function, but that afterwards it fills what it was given with NaN."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        answer = function(*args, **kwargs)
+        if isinstance(answer, np.ndarray):
+            answer = answer.copy()  # it may be what was given
+        for given in args:
+            if isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.flags.writeable:
+                given.fill(np.nan)
+        return answer
+
+    return wrapped
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=str)
+def test_a_function_that_writes_into_its_argument_changes_nothing(export, monkeypatch):
+    bound = example_call(export, monkeypatch)
+    assert bound is not None
+    functions = [name for name, value in bound.arguments.items() if inspect.isfunction(value)]
+    if not functions or ".study" in export.module:  # whose functions are the chapter's own
+        return
+    calls = []
+    for changed in (False, True):
+        arguments = {
+            name: writes(value) if changed and name in functions else value if name in functions else copy.deepcopy(value)
+            for name, value in bound.arguments.items()
+        }
+        call = inspect.BoundArguments(bound.signature, arguments)  # type: ignore[arg-type]
+        with _quiet():
+            calls.append(export.target(*call.args, **call.kwargs))
+    plain_answer, answer = calls
+    assert same(getattr(plain_answer, "x", plain_answer), getattr(answer, "x", answer))
+
+
 def bases(target: Any) -> set[str]:
     return {base.__name__ for base in target.__mro__} if inspect.isclass(target) else set()
 

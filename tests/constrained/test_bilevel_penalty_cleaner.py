@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lib.constrained import bilevel_penalty as bp
+from lib.constrained.bilevel_penalty import cleaner as cleaner_module
+from lib.problems.bilevel import BilevelProblem
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +20,19 @@ def blobs():
     X = 2.0 * np.eye(3)[y] @ rng.normal(size=(3, 4)) * 2 + rng.normal(size=(240, 4))
     wrong = np.where(np.arange(120) % 2 == 0, (y[:120] + 1) % 3, y[:120])
     return X, y, wrong
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_slopes_inside_are_those_of_autograd(blobs, both):
+    X, y, wrong = blobs
+    inside, held = (np.column_stack([part, np.ones(len(part))]) for part in (X[:120], X[120:180]))
+    problem = cleaner_module._problem(inside, wrong, held, y[120:180], (3, 5), 0.1, both)
+    plain = BilevelProblem(problem.upper, problem.lower)
+    torch.manual_seed(0)
+    x, w = torch.randn(120, dtype=torch.float64), torch.randn(15, dtype=torch.float64)
+    for found, exact in ((problem.upper_slopes, plain.upper_slopes), (problem.lower_slopes, plain.lower_slopes)):
+        for a, b in zip(found(x, w), exact(x, w), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_the_cleaner_finds_wrong_labels_and_predicts_right_ones(blobs):

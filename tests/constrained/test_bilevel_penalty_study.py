@@ -11,6 +11,7 @@ from lib.constrained import bilevel_penalty as bp
 from lib.constrained.bilevel_penalty import study
 from lib.constrained.bilevel_penalty.study import cleaning as cleaning_module
 from lib.constrained.bilevel_penalty.study import protocols as protocols_module
+from lib.problems.bilevel import BilevelProblem
 from lib.problems.cleaning import cleaning_task
 
 
@@ -64,8 +65,6 @@ def test_the_toys_hypergradient_is_the_methods(toy):
 
 
 def bp_problem(A, B, c, D):
-    from lib.problems.bilevel import BilevelProblem
-
     return BilevelProblem(
         lambda x, y: ((y - c - D @ x) ** 2).sum() / 2 + 0.05 * (x**2).sum(), lambda x, y: ((A @ y - B @ x) ** 2).sum() / 2
     )
@@ -79,8 +78,17 @@ def test_products_with_second_derivatives_are_those_of_autograd(cleaning):
 
     a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
     mixed, hessian = torch.autograd.grad(slope(a, b) @ v, (a, b))
-    torch.testing.assert_close(cleaning.hessian_times(x, y, v), hessian, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(cleaning.mixed_times(x, y, v), mixed, rtol=1e-9, atol=1e-12)
+    hessian_times, mixed_times = cleaning.products(x, y)
+    torch.testing.assert_close(hessian_times(v), hessian, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(mixed_times(v), mixed, rtol=1e-9, atol=1e-12)
+
+
+def test_slopes_in_closed_form_are_those_of_autograd(cleaning):
+    x, y = torch.randn_like(cleaning.x0), torch.randn_like(cleaning.y0)
+    plain = BilevelProblem(cleaning.upper, cleaning.lower)
+    for name in ("upper_slopes", "lower_slopes"):
+        for a, b in zip(getattr(cleaning.problem, name)(x, y), getattr(plain, name)(x, y), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_the_way_back_through_the_steps_is_that_of_autograd(cleaning):
@@ -278,3 +286,23 @@ def test_simple_rivals_are_those_described(cleaning):
     assert list(found) == ["all labels", "validation", "filter"]
     assert found["all labels"] < found["validation"] <= 1
     assert found["filter"] > found["all labels"]
+
+
+def test_the_search_keeps_the_least_loss_names_ends_and_survives_divergence(cleaning):
+    def run(one, calls, a, b):
+        if a == 3.0:
+            raise FloatingPointError("diverged")
+        return study.CleaningRun(one.x0, calls, (a - 2) ** 2 + (b - 2) ** 2, 0.0, 0.0)
+
+    found = study.least_loss(run, cleaning, 10, a=[1.0, 2.0, 3.0], b=[2.0, 5.0])
+    assert found == (run, {"a": 2.0, "b": 2.0}, ["b"])
+    with pytest.raises(ValueError, match="grids hold no settings"):
+        study.least_loss(run, cleaning, 10, a=[3.0], b=[1.0])
+    with pytest.raises(ValueError, match="grids must name"):
+        study.least_loss(run, cleaning, 10)
+    with pytest.raises(ValueError, match="a must"):
+        study.least_loss(run, cleaning, 10, a=[-1.0], b=[1.0])
+    with pytest.raises(TypeError, match="run"):
+        study.least_loss(None, cleaning, 10, a=[1.0])
+    with pytest.raises(TypeError, match="cleaning"):
+        study.least_loss(run, cleaning.task, 10, a=[1.0])

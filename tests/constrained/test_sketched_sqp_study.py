@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import lib.data
 from lib.constrained.sketched_sqp import AdaSketchNewton, study
 
 
@@ -99,3 +100,12 @@ def test_data_are_scaled_and_labeled():
     assert (Z.min(axis=0) == -1).all()
     assert (Z.max(axis=0) == 1).all()
     assert set(y) == {-1.0, 1.0}
+
+
+def test_the_papers_small_sets_come_from_the_wheel():
+    for name, shape in (("ionosphere", (351, 33)), ("sonar", (208, 60))):
+        Z, y = study.logistic_data(name)
+        assert Z.shape == shape
+        assert set(y) == {-1.0, 1.0}
+        assert (y == 1).mean() > 0.5
+        assert f"keel/{name}" in lib.data.used()

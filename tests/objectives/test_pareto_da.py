@@ -348,6 +348,10 @@ def test_bad_arguments_of_the_program():
         pareto_weights(np.eye(3), np.ones(3), mode="other")
     with pytest.raises(ValueError, match="solver"):
         pareto_weights(np.eye(3), np.ones(3), solver="simplex")
+    with pytest.raises(ValueError, match="solver 'vertices' is for up to 8"):  # 12 objectives have 2.5 million vertices
+        pareto_weights(np.eye(12), np.ones(12), solver="vertices")
+    with pytest.raises(TypeError, match="f must be a tensor"):
+        ClassDomainDiscriminators(2, 2)([[1.0, 2.0]])
 
 
 # ----------------------------------------------------------------------------------------------------------- settings

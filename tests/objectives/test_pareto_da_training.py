@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import math
 import pickle
 
@@ -218,6 +219,91 @@ def test_bad_batches_are_refused():
         Adaptation(nn.ReLU(), 6, 3)
 
 
+def test_warm_up_refuses_what_would_end_in_nan():
+    run, (x, y, _, _) = run_of(), batches()
+    for bad, word in (
+        (x * math.nan, "x must be finite"),
+        (x[:0], "x must not be empty"),
+        (x * 1e120, "losses must stay finite"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            run.warm_up(bad, y[: len(bad)])
+    with pytest.raises(ValueError, match="lr"):
+        run.warm_up(x, y, lr=-1.0)
+    assert run.warm_count == 0
+
+
+def test_batches_of_other_shapes_are_named():
+    run, (x, y, z, v) = run_of(), batches()
+    with pytest.raises(ValueError, match="x_target must have shape"):
+        run.step(x, y, z[:, :3], v)
+    with pytest.raises(ValueError, match="x_held_out must have shape"):
+        run.step(x, y, z, v[:, :3])
+    with pytest.raises(ValueError, match="losses must stay finite"):
+        run.step(x * 1e120, y, z, v)
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        run_of(net=nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6))).step(x, y, z, v[:1])
+    assert run.step(x[:1], y[:1], z[:1], v[:1])["losses"][2] == pytest.approx(0.0, abs=1e-12)  # one sample says nothing
+
+
+def test_parameters_that_no_loss_uses_do_no_harm():
+    net = nn.ModuleDict({"used": nn.Linear(5, 6), "spare": nn.Linear(5, 6)}).double()
+    net.forward = lambda x: net["used"](x)
+    run, batch = run_of(net=net, weight_decay=0.0), batches()
+    run.net.forward = lambda x: run.net["used"](x)
+    before = copy.deepcopy(run.net["spare"].state_dict())
+    run.warm_up(batch[0], batch[1])
+    run.step(*batch)
+    assert all(torch.equal(before[k], v) for k, v in run.net["spare"].state_dict().items())
+
+
+def test_a_frozen_layer_stays_and_moves_once_it_is_freed():
+    net = mlp([5, 8, 6], last=True)
+    net[0].requires_grad_(False)
+    run, batch = run_of(net=net), batches()
+    first = run.net[0].weight.clone()
+    run.step(*batch)
+    assert torch.equal(run.net[0].weight, first)
+    run.net[0].requires_grad_(True)
+    run.step(*batch)
+    assert not torch.equal(run.net[0].weight, first)
+
+
+def test_prediction_leaves_every_layer_in_its_mode():
+    run = run_of(net=nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Dropout(0.5)))
+    run.net[1].eval()
+    run.predict_logits(batches()[0])
+    assert [part.training for part in run.net.modules()] == [True, True, False, True]
+
+
+def test_state_is_read_without_unpickling():
+    once, batch = run_of(), batches()
+    once.step(*batch)
+    file = io.BytesIO()
+    torch.save(once.state_dict(), file)
+    file.seek(0)
+    again = run_of()
+    again.load_state_dict(torch.load(file, weights_only=True))
+    np.testing.assert_array_equal(again.history[0]["gram"], once.history[0]["gram"])
+    assert again.step(*batch)["losses"] == once.step(*batch)["losses"]
+    with pytest.raises(ValueError, match="state must hold"):
+        again.load_state_dict({"net": {}})
+
+
+def test_half_precision_losses_are_summed_in_single():
+    run = Adaptation(mlp([5, 6], last=True).bfloat16(), 6, 3, hidden=4, seed=0)
+    x, y, z, v = batches()
+    told = run.step(x.bfloat16(), y, z.bfloat16(), v.bfloat16())
+    full = copy.deepcopy(run.head).float()(run.net(x.bfloat16()).float())
+    assert full.dtype == torch.float32
+    rounded = torch.tensor(told["losses"], dtype=torch.float64).bfloat16().double()
+    assert not torch.equal(rounded, torch.tensor(told["losses"], dtype=torch.float64))
+
+
+def test_seeds_of_any_size():
+    assert not torch.equal(*(Adaptation(nn.Linear(4, 8), 8, 2, seed=s).head.weight for s in (2**70 + 1, 2)))
+
+
 # ---------------------------------------------------------------------------------------------------------- estimator
 
 
@@ -281,5 +367,37 @@ def test_bad_targets_are_refused():
     for bad in (Z[:, :1], Z * np.nan, Z[:0]):
         with pytest.raises(ValueError, match="X_target"):
             ParetoDA(iterations=1, warmup=1).fit(X, y, bad)
+    with pytest.raises(ValueError, match="X_target must hold at least 2"):
+        ParetoDA(iterations=1, warmup=1).fit(X, y, Z[:1])
     with pytest.raises(ValueError, match="two classes"):
         ParetoDA(iterations=1, warmup=1).fit(X, np.zeros(150), Z)
+
+
+def test_columns_of_the_target_are_those_of_the_source():
+    pandas = pytest.importorskip("pandas")
+    X, y, Z = shifted()
+    model, source = ParetoDA(iterations=1, warmup=1), pandas.DataFrame(X, columns=["a", "b"])
+    with pytest.raises(ValueError, match="X_target must have the columns"):
+        model.fit(source, y, pandas.DataFrame(Z, columns=["b", "a"]))
+    assert model.fit(source, y, pandas.DataFrame(Z, columns=["a", "b"])).n_iter_ == 2
+
+
+def test_units_that_overflow_are_told_and_never_end_in_nan():
+    X, y, Z = shifted()
+    with pytest.raises(ValueError, match="scale the inputs"):
+        ParetoDA(iterations=0, warmup=50, random_state=0).fit(X * 1e6, y)
+    model = ParetoDA(iterations=1, warmup=1, dtype="float32", random_state=0).fit(X, y, Z)
+    with pytest.raises(ValueError, match="X must be of about the size"):
+        model.predict(X * 1e200)
+
+
+def test_a_fit_without_target_forgets_the_held_out_rows_of_another():
+    X, y, Z = shifted()
+    model = ParetoDA(iterations=1, warmup=1, random_state=0).fit(X, y, Z)
+    assert len(model.held_out_rows_) == 15
+    assert len(model.fit(X, y).held_out_rows_) == 0
+
+
+def test_device_is_named():
+    with pytest.raises(ValueError, match="device"):
+        ParetoDA(device="nowhere").fit(*shifted())

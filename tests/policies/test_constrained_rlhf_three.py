@@ -44,6 +44,38 @@ def test_instances_of_three_rewards_have_the_moments_they_say():
         study.instance_on(np.full(5, 0.2), 0.1)
 
 
+@pytest.mark.parametrize("rho", [-0.7, 0.0, 0.7])
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_the_papers_mixture_rests_on_policies_of_positive_multipliers_only(rho, signs):
+    problem = study.instance(rho, responses=60, seed=3).bandit
+    lam, rest = study.balance(problem, 0.1 * np.array([1.0, 0.3]) * signs)
+    assert rest < 1e-9
+    assert (np.abs(lam).max() < 1) == (signs == (1, 1))
+
+
+def test_the_mixture_that_rests_is_the_trainers():
+    problem = study.instance(0.3, responses=60, seed=4, rewards=3).bandit
+    mu = np.array([0.06, 0.04, 0.05])
+    lam, _ = study.balance(problem, mu)
+    pi = problem.policy(mu)
+    rows = np.random.default_rng(0).choice(60, size=400_000, p=pi)
+    own = -problem.beta * np.log(pi / problem.pi0)
+    drawn = torch.from_numpy(np.vstack([own, problem.rewards])[:, rows].T[:, None])
+    columns = cr.normalized(drawn, torch.ones(len(rows), 1, dtype=torch.bool))[:, 0]
+    multipliers = cr.LagrangeMultipliers(np.zeros(3), "equality")
+    with torch.no_grad():
+        multipliers.mu.copy_(torch.atanh(torch.from_numpy(lam)))
+    assert float(multipliers.mix(columns[:, 0], columns[:, 1:]).abs().max()) < 0.01
+    other = multipliers.mix(columns[:, 0], 0.9 * columns[:, 1:])
+    assert float(other.abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("mu", [[0.0, 0.0], [0.1], [np.nan, 0.1]])
+def test_a_balance_needs_multipliers_that_tilt(mu):
+    with pytest.raises(ValueError, match="mu"):
+        study.balance(study.instance(0.1, responses=20).bandit, mu)
+
+
 # ------------------------------------------------------------------------------------------------------------ thresholds
 
 

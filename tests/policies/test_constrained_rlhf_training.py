@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import sys
 import types
@@ -493,3 +494,16 @@ def test_language_models_are_loaded_when_they_are_used(monkeypatch):
         LanguageModel(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="value heads"):
         LanguageModel(stub).values(torch.zeros(1, 16))
+
+
+def test_defaults_are_those_of_the_paper():
+    config = cr.PPOConfig()
+    assert (config.minibatch, config.epochs, config.lr, config.clip_norm, config.clip) == (64, 5, 1e-6, 0.5, 0.2)
+    assert (config.gamma, config.lam, config.value_coef, config.kl_value_coef) == (0.99, 0.95, 0.5, 0.2)
+    assert (config.beta, config.kl_target, config.top_k, config.min_new, config.max_new) == (0.2, None, 20, 2, 20)
+    assert (config.multiplier_lr, config.multiplier_momentum, config.multiplier_max_grad) == (0.1, 0.1, 0.5)
+    assert (config.episodes * config.max_new, config.multiplier_squash, config.temperature) == (2560, True, 1.0)
+    wanted = inspect.signature(cr.LagrangeMultipliers).parameters
+    assert [wanted[name].default for name in ("lr", "momentum", "max_grad")] == [0.1, 0.1, 0.5]
+    wanted = inspect.signature(cr.nelder_mead_thresholds).parameters
+    assert [wanted[name].default for name in ("tol", "max_iter")] == [0.01, 10]

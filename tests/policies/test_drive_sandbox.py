@@ -292,7 +292,7 @@ def test_the_jail_stops(source, kind):
     found = jailed(source, [""])
     assert isinstance(found, drive.Failure), found
     assert found.kind == kind or (kind == "output" and found.kind in ("limit", "error")), found
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 600  # against hangs only
 
 
 ATTACKS = r"""
@@ -588,7 +588,7 @@ def test_a_program_ends_with_who_started_it(monkeypatch, tmp_path, spaces):
         if spaces:
             os.kill(first, signal.SIGKILL)
         started.kill()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 600  # against hangs only
     while running(mark) and time.monotonic() < end:
         time.sleep(0.05)
     assert running(mark) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 from collections import Counter
@@ -111,6 +112,16 @@ def _card(slug: str, tally: dict[str, Counter[str]], picture: Picture | None) ->
     return [*lines, pills(tally["claim"], papers.KINDS["claim"]), "</p>", ":::", ""]
 
 
+_GRID = """\
+::::{{grid}} 1 {} 2 2
+:gutter: 3
+:class-container: {}"""
+
+
+def _of(part: str) -> list[str]:
+    return [slug for slug, where in papers.slugs().items() if where == part]
+
+
 def front(shown: dict[str, Picture]) -> str:
     """Buttons, the headline, a card for each chapter, the papers to come."""
     tallies = scoreboard.counts()
@@ -124,12 +135,13 @@ def front(shown: dict[str, Picture]) -> str:
         *("::::{grid-item}", ":::{button-ref} scoreboard"),
         *(":ref-type: doc", ":color: primary", ":outline:", ":expand:", "", "See the scoreboard", ":::", "::::"),
         *(":::::", "", headline(tallies), "## The chapters", ""),
-        *("::::{grid} 1 2 2 2", ":gutter: 3", ":class-container: cards", ""),
     ]
-    for slug in papers.slugs():
-        parts += _card(slug, tallies[slug], shown.get(slug))
+    for part in dict.fromkeys(papers.slugs().values()):
+        parts += [f"### {papers.PARTS[part]}", "", *_GRID.format(2, "cards").splitlines(), ""]
+        parts += itertools.chain(*(_card(slug, tallies[slug], shown.get(slug)) for slug in _of(part)))
+        parts += ["::::", ""]
     to_come = {part: titles for part, titles in planned().items() if titles}
-    parts += ["::::", "", *(["## Papers to come", ""] if to_come else [])]
+    parts += ["## Papers to come", ""] if to_come else []
     for part, titles in to_come.items():
         parts += [f"**{papers.PARTS[part]}**", "", *(f"- {_plain(title)}" for title in titles.values()), ""]
     return "\n".join(parts)
@@ -138,10 +150,12 @@ def front(shown: dict[str, Picture]) -> str:
 def gallery(shown: dict[str, Picture]) -> str:
     """One key figure per chapter, each a card that leads to its chapter."""
     parts = ["# Gallery", "", "One key figure per chapter, drawn by the chapter that it leads to.", ""]
-    parts += ["::::{grid} 1 1 2 2", ":gutter: 3", ":class-container: cards gallery", ""]
-    for slug, picture in shown.items():
-        sheet = papers.sheet(slug)
-        parts += [f":::{{grid-item-card}} {papers.heading(slug)}", f":link: {sheet.part}/{slug}", ":link-type: doc"]
-        parts += [f":img-top: _generated/{picture.path.name}", f":img-alt: {picture.alt}", ""]
-        parts += [picture.caption, ":::", ""]
-    return "\n".join([*parts, "::::"]) + "\n"
+    for part in dict.fromkeys(papers.slugs().values()):
+        parts += [f"## {papers.PARTS[part]}", "", *_GRID.format(1, "cards gallery").splitlines(), ""]
+        for slug in filter(shown.__contains__, _of(part)):
+            picture = shown[slug]
+            parts += [f":::{{grid-item-card}} {papers.heading(slug)}", f":link: {part}/{slug}", ":link-type: doc"]
+            parts += [f":img-top: _generated/{picture.path.name}", f":img-alt: {picture.alt}", ""]
+            parts += [picture.caption, ":::", ""]
+        parts += ["::::", ""]
+    return "\n".join(parts)

@@ -62,7 +62,7 @@ def proximal_point(
 
     def slope(y: Array) -> Array:
         assert grad is not None
-        return np.asarray(grad(y), dtype=np.float64) + (y - center) / step
+        return np.asarray(grad(y.copy()), dtype=np.float64) + (y - center) / step
 
     rng = checks.generator("seed", seed)
     starts = center + 2 * np.sqrt(step) * rng.standard_normal((checks.integer("n_starts", n_starts, low=1), len(center)))

@@ -32,16 +32,15 @@ def slope(r2: Array, length_scale: float, name: str = "rbf") -> Array:
     return 5 / (3 * length_scale**2) * (1 + z) * np.exp(-z)
 
 
-def trace_explained(points: Array, offsets: Array, gram: Array, w: Array, inverse: Array) -> Array:
+def trace_explained(norms: Array, cross: Array, gram: Array, w: Array, inverse: Array) -> Array:
     """Trace of ``dk(x, X) (K + noise I)^-1 dk(X, x)`` at each x, shape (m,), without forming a matrix of d rows.
 
-    ``dk`` has columns ``-w_i (x - X_i)``, and the inner products of these need inner products of points only: O(m n^2 + m n d).
+    ``dk`` has columns ``-w_i (x - X_i)``, and the inner products of these need inner products of points only: `norms` of x,
+    shape (m,), `cross` of x and X, (m, n), `gram` of X, (n, n). O(m n^2).
     """
-    cross = points @ offsets.T  # (m, n)
     plain, moved = w @ inverse, w * cross
     inside = np.einsum("mi,mi->m", w @ (inverse * gram), w)
-    linear = np.einsum("mi,mi->m", plain, moved)
-    norms, outer = np.einsum("md,md->m", points, points), np.einsum("mi,mi->m", plain, w)
+    linear, outer = np.einsum("mi,mi->m", plain, moved), np.einsum("mi,mi->m", plain, w)
     return inside - 2 * linear + norms * outer  # (2)
 
 
@@ -148,8 +147,8 @@ class GPGradient:
         best = max(found, key=lambda entry: entry[:2])
         return best[2:]
 
-    def _at(self, x: ArrayLike, name: str = "x") -> tuple[Array, Array, bool]:
-        """Points seen from the center, their squared distances to the data, and whether one point was given."""
+    def _at(self, x: ArrayLike, name: str = "x") -> tuple[Array, Array, Array, bool]:
+        """Points seen from the center, their squares, their inner products with the data; whether one point was given."""
         if not self.n_points_:
             raise RuntimeError("this GPGradient is not fitted yet: call fit first")
         d = self.offsets_.shape[1]
@@ -157,40 +156,44 @@ class GPGradient:
         if given.shape[-1] != d:
             raise ValueError(f"{name} must have {d} columns, as the data, got shape {given.shape}")
         z = np.atleast_2d(given) - self.center_
-        r2 = (z**2).sum(-1)[:, None] + np.diag(self.gram_) - 2 * z @ self.offsets_.T
-        return z, np.maximum(r2, 0.0), given.ndim == 1
+        return z, np.einsum("md,md->m", z, z), z @ self.offsets_.T, given.ndim == 1
+
+    def _squared(self, norms: Array, cross: Array) -> Array:
+        """Squared distances of points to the data."""
+        return np.maximum(norms[:, None] + np.diag(self.gram_) - 2 * cross, 0.0)
 
     def predict(self, x: ArrayLike) -> Any:
         """The posterior mean, in the units of y: a float at one point (d,), shape (m,) at points (m, d)."""
-        _, r2, single = self._at(x)
+        _, norms, cross, single = self._at(x)
+        r2 = self._squared(norms, cross)
         mean = self.shift_ + self.range_ * (kernel(r2, self.length_scale_, self.kernel) @ self.alpha_)
         return float(mean[0]) if single else mean
 
     def gradient(self, x: ArrayLike) -> Array:
         """The gradient of the posterior mean: shape (d,) at one point, (m, d) at points (m, d)."""
-        z, r2, single = self._at(x)
-        w = slope(r2, self.length_scale_, self.kernel)
+        z, norms, cross, single = self._at(x)
+        w = slope(self._squared(norms, cross), self.length_scale_, self.kernel)
         g = self.range_ * ((w * self.alpha_) @ self.offsets_ - (w @ self.alpha_)[:, None] * z)  # (1)
         return g[0] if single else g
 
     def gradient_variance(self, x: ArrayLike) -> Any:
         """The trace of the gradient's posterior covariance: a float at one point, shape (m,) at points (m, d)."""
-        z, r2, single = self._at(x)
+        z, norms, cross, single = self._at(x)
         if self.inverse_ is None:
             lower, _ = linalg.lapack.dpotri(self.factor_, lower=1)
             self.inverse_ = np.tril(lower) + np.tril(lower, -1).T
-        w = slope(r2, self.length_scale_, self.kernel)
+        w = slope(self._squared(norms, cross), self.length_scale_, self.kernel)
         prior = z.shape[1] * float(slope(np.zeros(1), self.length_scale_, self.kernel)[0])
-        explained = trace_explained(z, self.offsets_, self.gram_, w, self.inverse_)
+        explained = trace_explained(norms, cross, self.gram_, w, self.inverse_)
         variance = self.range_**2 * np.clip(prior - explained, 0.0, prior)  # (2)
         return float(variance[0]) if single else variance
 
     def gradient_covariance(self, x: ArrayLike) -> Array:
         """The gradient's posterior covariance at one point (d,): shape (d, d)."""
-        z, r2, single = self._at(x)
+        z, norms, cross, single = self._at(x)
         if not single:
             raise ValueError(f"x must be one point, shape (d,), got {z.shape}")
-        w = slope(r2, self.length_scale_, self.kernel)
+        w = slope(self._squared(norms, cross), self.length_scale_, self.kernel)
         half = linalg.solve_triangular(self.factor_, w[0][:, None] * (z - self.offsets_), lower=True, check_finite=False)
         prior = float(slope(np.zeros(1), self.length_scale_, self.kernel)[0])
         return self.range_**2 * (prior * np.eye(z.shape[1]) - half.T @ half)
@@ -201,7 +204,10 @@ def nearest(squared: Array, k: int) -> NDArray[np.intp]:
     if len(squared) <= k:
         return np.arange(len(squared))
     rounded = np.round(squared, 11)
-    return np.sort(np.argsort(rounded, kind="stable")[:k])
+    last = np.partition(rounded, k - 1)[k - 1]
+    keep = rounded < last
+    keep[np.flatnonzero(rounded == last)[: k - np.count_nonzero(keep)]] = True
+    return np.flatnonzero(keep)
 
 
 def factorize(K: Array, noise: float) -> tuple[Array, float]:

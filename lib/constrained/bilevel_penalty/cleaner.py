@@ -19,6 +19,7 @@ from lib.problems.bilevel import BilevelProblem
 from lib.problems.cleaning import validation_split
 
 from .loops import SingleLoopPenalty
+from .softmax import residual_and_losses
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,7 +118,7 @@ class HyperCleaner(ClassifierMixin, BaseEstimator):
         mean = rows[train].mean(0)
         scale = float(np.sqrt(((rows[train] - mean) ** 2).sum(1).mean())) or 1.0
         inside, inside_val = (np.column_stack([(part - mean) / scale, np.ones(len(part))]) for part in (rows[train], val))
-        shape, x = (inside.shape[1], len(self.classes_)), torch.zeros(len(train), dtype=torch.float64)
+        shape, x = (len(self.classes_), inside.shape[1]), torch.zeros(len(train), dtype=torch.float64)
         parts = inside, index[train], inside_val, index_val, shape, penalty
         problem, last = _problem(*parts), _problem(*parts, both=checks.boolean("refit_validation", self.refit_validation))
         curvature = sum(w * np.linalg.norm(A, 2) ** 2 / len(A) / 2 for w, A in ((1.0, inside), (sigma, inside_val))) + penalty
@@ -125,8 +126,8 @@ class HyperCleaner(ClassifierMixin, BaseEstimator):
                                  gamma=gamma / float(curvature))  # fmt: skip
         loop.run(steps)
         W = _trained(last, loop.x, loop.wz).reshape(shape)
-        self.coef_ = W[:-1].T / scale
-        self.intercept_ = W[-1] - self.coef_ @ mean
+        self.coef_ = W[:, :-1] / scale
+        self.intercept_ = W[:, -1] - self.coef_ @ mean
         self.sample_weight_, self.train_rows_, self.n_iter_ = torch.sigmoid(loop.x).numpy(), train, loop.k
         return self
 
@@ -155,17 +156,28 @@ def _problem(X: Floats, y: Any, X_val: Floats, y_val: Any, shape: tuple[int, int
     data = torch.from_numpy(X), torch.from_numpy(X_val)
     labels = torch.from_numpy(y.astype(np.int64)), torch.from_numpy(y_val.astype(np.int64))
 
-    def losses(part: int, w: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(data[part] @ w.view(shape), labels[part], reduction="none")
+    def loss(part: int, w: Tensor, weight: Any = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses (rows,), their weighted sum, and its slope in w."""
+        residual, losses = residual_and_losses(w.view(shape) @ data[part].T, labels[part])
+        return losses, (weight * losses).sum(), ((weight * residual) @ data[part]).view(-1)
 
-    def upper(x: Tensor, w: Tensor) -> Tensor:
-        return losses(1, w).mean()
+    n_val, n = len(X_val), len(X) + both * len(X_val)
+
+    def upper_slopes(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(x), loss(1, w)[2] / n_val
 
     def lower(x: Tensor, w: Tensor) -> Tensor:
-        each = torch.sigmoid(x) * losses(0, w)
-        return (torch.cat([each, losses(1, w)]) if both else each).mean() + penalty / 2 * (w @ w)
+        total = loss(0, w, torch.sigmoid(x))[1] + (loss(1, w)[1] if both else 0.0)
+        return total / n + penalty / 2 * (w @ w)
 
-    return BilevelProblem(upper, lower)
+    def lower_slopes(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        weight = torch.sigmoid(x)
+        losses, _, slope = loss(0, w, weight)
+        if both:
+            slope = slope + loss(1, w)[2]
+        return weight * (1 - weight) * losses / n, slope / n + penalty * w
+
+    return BilevelProblem(lambda x, w: loss(1, w)[1] / n_val, lower, upper_slopes=upper_slopes, lower_slopes=lower_slopes)
 
 
 def _trained(problem: BilevelProblem, x: Tensor, start: Tensor) -> Floats:

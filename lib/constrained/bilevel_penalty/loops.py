@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -102,7 +104,8 @@ class _Loop:
         try:
             self._step()
             for name in self._points:
-                if not torch.isfinite(getattr(self, name)).all():
+                point = getattr(self, name)  # the sum is cheap, and finite wherever it need not be looked at closely
+                if not (math.isfinite(point.sum()) or torch.isfinite(point).all()):
                     raise FloatingPointError(f"{name} is not finite after step {self.k}: the step sizes are too long")
         except BaseException:
             self.load_state_dict(before)
@@ -354,6 +357,8 @@ def _value(name: str, schedule: Any, k: int, bounds: _Bounds) -> Any:
     value = schedule(k) if callable(schedule) else schedule
     if not isinstance(value, Tensor) or value.ndim == 0:
         return checks.number(name, value, low=bounds.get("low"), high=bounds.get("high"), above=bounds.get("above"))
+    if bounds.get("low", bounds.get("above", 0)) < value.min() and value.max() <= bounds.get("high", sys.float_info.max):
+        return value  # every step comes by here; what is out of range is named below
     value = checks.tensor(name, value)
     checks.array(name, value, low=bounds.get("low"), high=bounds.get("high"), above=bounds.get("above"))
     return value

@@ -103,11 +103,11 @@ class Environment(ABC):
         return beta * log_r + torch.from_numpy(self.log_counts), log_r  # (1)
 
 
-def preferences_of(omega: Any, d: int) -> np.ndarray:
+def preferences_of(omega: Any, d: int, name: str = "omega") -> np.ndarray:
     """Preferences of shape (d,) or (W, d), checked."""
-    found = on_simplex("omega", omega, d)
+    found = on_simplex(name, omega, d)
     if found.ndim > 2:
-        raise ValueError(f"omega must have shape ({d},) or (W, {d}), got {found.shape}")
+        raise ValueError(f"{name} must have shape ({d},) or (W, {d}), got {found.shape}")
     return found
 
 

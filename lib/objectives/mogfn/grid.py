@@ -75,7 +75,9 @@ class HyperGrid(Environment):
         named = [(checks.choice("objectives", f, OBJECTIVES), OBJECTIVES[f]) if isinstance(f, str)
                  else (getattr(f, "__name__", "objective"), checks.function("objectives", f)) for f in objectives]  # fmt: skip
         self.names = tuple(name for name, _ in named)
-        columns = [_measured(name, function, points) for name, function in named]
+        if self.ndim != 2 and any(isinstance(f, str) for f in objectives):
+            raise ValueError(f"objectives that are named are functions in 2 dimensions, got ndim={self.ndim}")
+        columns = [_measured(name, function, points.copy()) for name, function in named]
         self.values = np.ascontiguousarray(np.stack(columns, 1))
         self.log_counts = np.zeros(len(self.values))
         self.n_objectives, self.n_actions = len(columns), self.ndim + 1
@@ -134,6 +136,8 @@ class HyperGrid(Environment):
     def evaluate(self, objects: Any) -> np.ndarray:
         """Objectives of cells (n, ndim), shape (n, d)."""
         cells = checks.array("objects", objects, shape=(None, self.ndim), low=0, high=self.horizon - 1)
+        if (cells != np.floor(cells)).any():
+            raise ValueError("objects must be cells, rows of whole numbers, got fractions")
         return self.values[self.index(torch.from_numpy(cells).long()).numpy()]
 
     def absorbed(self, probabilities: Tensor) -> Tensor:

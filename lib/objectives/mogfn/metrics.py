@@ -26,7 +26,7 @@ def hypervolume(R: Any, ref: Any = 0.0) -> float:
     Raises
     ------
     TypeError, ValueError
-        For shapes that do not fit, NaN or infinity.
+        For shapes that do not fit, NaN or infinity, or a volume that is too large for a float.
     ModuleNotFoundError
         Without `moocore`.
 
@@ -39,7 +39,7 @@ def hypervolume(R: Any, ref: Any = 0.0) -> float:
     R, ref = _rows("R", R), checks.array("ref", ref, ndim=(0, 1)).astype(float)
     if ref.ndim and len(ref) != R.shape[1]:
         raise ValueError(f"ref must have {R.shape[1]} entries, one for each column of R, got {len(ref)}")
-    return float(_moocore().hypervolume(-R, ref=-np.broadcast_to(ref, R.shape[1:])))
+    return _finite("R", float(_moocore().hypervolume(-R, ref=-np.broadcast_to(ref, R.shape[1:]))))
 
 
 def igd_plus(R: Any, front: Any) -> float:
@@ -57,7 +57,7 @@ def igd_plus(R: Any, front: Any) -> float:
     0.5
     """
     R = _rows("R", R)
-    return float(_moocore().igd_plus(R, ref=_rows("front", front, R.shape[1]), maximise=True))
+    return _finite("R", float(_moocore().igd_plus(R, ref=_rows("front", front, R.shape[1]), maximise=True)))
 
 
 def pareto_front(R: Any) -> np.ndarray:
@@ -98,8 +98,8 @@ def r2(R: Any, prefs: Any, utopia: Any = 1.0, norm: str = "frobenius") -> float:
     """
     R = _rows("R", R)
     prefs = _rows("prefs", prefs, R.shape[1])
-    if (prefs < 0).any() or not prefs.any():
-        raise ValueError(f"prefs must be not negative and not all 0, got {prefs.min():.6g} to {prefs.max():.6g}")
+    if (prefs < 0).any() or not 1e-100 < prefs.max() < 1e100:
+        raise ValueError(f"prefs must be not negative and not all 0 or huge, got {prefs.min():.6g} to {prefs.max():.6g}")
     utopia = checks.array("utopia", utopia, ndim=(0, 1)).astype(float)
     if utopia.ndim and len(utopia) != R.shape[1]:
         raise ValueError(f"utopia must have {R.shape[1]} entries, one for each column of R, got {len(utopia)}")
@@ -158,7 +158,8 @@ def topk(
     k = checks.integer("k", k, low=2, high=len(rewards))
     measure = edit_distance if distance is None else checks.function("distance", distance)
     best = np.argsort(-rewards, kind="stable")[:k]
-    return float(rewards[best].mean()), float(np.mean([measure(objects[i], objects[j]) for i, j in combinations(best, 2)]))
+    apart = [float(measure(objects[i], objects[j])) for i, j in combinations(best, 2)]
+    return float(rewards[best].mean()), _finite("distance", float(np.mean(apart)))
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -213,11 +214,17 @@ def simplex_grid(d: int, points: int = 10) -> np.ndarray:
     """
     d, n = checks.integer("d", d, low=2), checks.integer("points", points, low=2) - 1
     size = float(np.prod([(n + k) / k for k in range(1, d)]))
-    if size > 1e6:
+    if size > 1e6 or size * d > 1e7:
         raise ValueError(f"points must leave at most a million preferences, got {points} for d={d}")
     bars = np.array(list(combinations(range(n + d - 1), d - 1)))
     edges = np.column_stack([np.full(len(bars), -1), bars, np.full(len(bars), n + d - 1)])
     return (np.diff(edges, axis=1) - 1) / n
+
+
+def _finite(name: str, value: float) -> float:
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must lead to a finite number, got {value}: take other units")
+    return value
 
 
 def _rows(name: str, value: Any, d: int | None = None) -> np.ndarray:

@@ -35,7 +35,7 @@ class NGramTask(Environment):
     alphabet : str
         Different letters.
     max_count : float
-        18 in the paper; for single letters, the longest length.
+        18 in the paper; for single letters, the longest length. At least 1e-100.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class NGramTask(Environment):
     Raises
     ------
     TypeError, ValueError
-        For an empty motif, lengths out of order, or more counts than can be enumerated.
+        For an empty motif, lengths out of order, or more counts or strings than can be counted.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class NGramTask(Environment):
         self.min_len, self.max_len = checks.integer("min_len", min_len, low=1), checks.integer("max_len", max_len, low=1)
         if self.min_len > self.max_len:
             raise ValueError(f"min_len must be at most max_len, got min_len={self.min_len} and max_len={self.max_len}")
-        self.max_count = checks.positive("max_count", max_count)
+        self.max_count = checks.number("max_count", max_count, low=1e-100)
         if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) != len(alphabet):
             raise ValueError(f"alphabet must be a text of different letters, got {checks.shown(alphabet)}")
         if isinstance(motifs, str) or not isinstance(motifs, Sequence) or not motifs:
@@ -78,6 +78,10 @@ class NGramTask(Environment):
         for motif in motifs:
             if not set(motif) <= set(alphabet):
                 warnings.warn(f"motif {motif} has a letter outside the alphabet: its objective is 0 throughout", stacklevel=2)
+        if self.max_len * np.log(len(alphabet)) > 700:
+            raise ValueError(
+                f"max_len must leave fewer than 1e304 strings to count, got {self.max_len} of {len(alphabet)} letters"
+            )
         self.motifs, self.alphabet = tuple(motifs), alphabet
         self.n_objectives, self.n_actions = len(self.motifs), len(alphabet) + 1
         self._build_automaton()

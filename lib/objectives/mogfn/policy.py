@@ -75,7 +75,20 @@ class ConditionalPolicy(nn.Module):
         cond : tensor of float64, shape (n, cond_dim), or (m, cond_dim) with `rows`
         rows : tensor of int, shape (n,), optional
             Which condition belongs to an observation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another type than the policy's, or widths that do not fit.
         """
+        for name, given, wanted in (("obs", obs, self.on_obs), ("cond", cond, self.on_cond)):
+            if not isinstance(given, Tensor) or given.dtype != wanted.dtype:
+                kind = given.dtype if isinstance(given, Tensor) else checks.shown(given)
+                raise TypeError(f"{name} must be a tensor of {wanted.dtype}, as the policy is, got {kind}")
+            if given.ndim != 2 or given.shape[1] != wanted.shape[1]:
+                raise ValueError(f"{name} must have shape (n, {wanted.shape[1]}), got {tuple(given.shape)}")
+        if rows is None and len(cond) not in (1, len(obs)):
+            raise ValueError(f"cond must have a row for each of the {len(obs)} of obs, or rows must say which, got {len(cond)}")
         return self.scores(obs, self.of_condition(cond) if rows is None else self.of_condition(cond)[rows])
 
     def of_condition(self, cond: Tensor) -> Tensor:

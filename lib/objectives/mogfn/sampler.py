@@ -49,6 +49,13 @@ class Paths(NamedTuple):
     allowed: Tensor
 
 
+def finite(chances: Tensor) -> Tensor:
+    """Probabilities, if they are some; those of a policy that blew up are not."""
+    if not torch.isfinite(chances).all():
+        raise FloatingPointError("log-probabilities are not finite: lr, at which the policy was trained, is too large")
+    return chances
+
+
 @torch.no_grad()
 def roll_out(env: Environment, policy: ConditionalPolicy, cond: Tensor, eps: float, rng: np.random.Generator) -> Paths:
     """One path for each condition; an action is replaced with probability `eps` by a uniform allowed one."""
@@ -60,7 +67,7 @@ def roll_out(env: Environment, policy: ConditionalPolicy, cond: Tensor, eps: flo
         chances = policy.scores(seen, of_cond[live]).masked_fill(~allowed, -torch.inf).softmax(1)
         if eps:
             chances = (1 - eps) * chances + eps * allowed / allowed.sum(1, keepdim=True)
-        steps = chances.cumsum(1)
+        steps = finite(chances).cumsum(1)
         draws = torch.from_numpy(rng.random(len(cond)))[live, None] * steps[:, -1:]
         actions = torch.searchsorted(steps, draws, right=True)[:, 0].clamp(max=env.n_actions - 1)
         parts.append((seen, live, actions, allowed))
@@ -102,7 +109,8 @@ class ConditionalSampler:
         self.clip_norm = checks.number("clip_norm", clip_norm, above=0, inf=True)
         self.scalarization = checks.choice("scalarization", scalarization, SCALARIZATIONS)
         self.floor = checks.positive("floor", floor)
-        self.preferences = None if preferences is None else np.atleast_2d(preferences_of(preferences, env.n_objectives))
+        rows = None if preferences is None else preferences_of(preferences, env.n_objectives, "preferences")
+        self.preferences = None if rows is None else np.atleast_2d(rows)
         self._training, self._sampling, start = checks.generator("seed", seed).spawn(3)
         entries = env.n_objectives + isinstance(self.beta, tuple)
         self.cond_dim = entries * (self.bins if self.encoding == "thermometer" else 1)
@@ -139,7 +147,7 @@ class ConditionalSampler:
         TypeError, ValueError
             For arguments out of range.
         FloatingPointError
-            When log-probabilities are not finite: the learning rate is too large.
+            When log-probabilities or the loss are not finite: a learning rate or beta is too large.
         """
         steps, batch_size = checks.integer("steps", steps, low=1), checks.integer("batch_size", batch_size, low=1)
         total = self.steps + steps if total is None else checks.integer("total", total, low=1)
@@ -164,6 +172,8 @@ class ConditionalSampler:
             raise FloatingPointError(f"log-probabilities are not finite at step {self.steps}: lr={self.lr:g} is too large")
         log_reward = combined(self.env.rewards_of(paths.final), omega, self.scalarization, self.floor).log()
         loss = self._loss(log_pf, beta * log_reward, paths.log_pb, cond)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is not finite at step {self.steps}: beta, or a learning rate, is too large")
         self.history.losses.append(loss.item())
         self.history.rewards.append(log_reward.exp().mean().item())
         self.optimizer.zero_grad()
@@ -237,7 +247,7 @@ class ConditionalSampler:
         seen, forbidden = env.observe(cells), ~env.allowed(cells)
         every = torch.zeros(len(cells), dtype=torch.long)
         scores = [self.policy(seen, row[None], every) for row in self._asked(np.atleast_2d(given), beta)]
-        chances = torch.stack(scores).masked_fill(forbidden, -torch.inf).softmax(2)
+        chances = finite(torch.stack(scores).masked_fill(forbidden, -torch.inf).softmax(2))
         return env.absorbed(chances).reshape(*given.shape[:-1], *env.shape).numpy()
 
     def _asked(self, preferences: np.ndarray, beta: float | None) -> Tensor:

@@ -29,7 +29,7 @@ def scalarize(R: Any, omega: Any, kind: str = "weighted_sum", floor: float = FLO
     Parameters
     ----------
     R : array_like, shape (..., d)
-        Rewards, none negative; about 0 to 1.
+        Rewards, none negative; about 0 to 1. Values only: no gradient flows back into a tensor.
     omega : array_like, shape (..., d)
         Preferences, not negative, that sum to 1 along the last axis; other axes broadcast against those of `R`.
     kind : str
@@ -107,8 +107,8 @@ def thermometer(v: Any, bins: int = 50, low: float = 0.0, high: float = 1.0) -> 
     value = torch.tensor(checks.array("v", v), dtype=torch.float64)
     bins = checks.integer("bins", bins, low=2)
     low, high = checks.number("low", low), checks.number("high", high)
-    if not low < high:
-        raise ValueError(f"low must be below high, got low={low:g} and high={high:g}")
+    if not 0 < high - low < np.inf:
+        raise ValueError(f"low must be below high, by a number that is finite, got low={low:g} and high={high:g}")
     edges = torch.linspace(low, high, bins, dtype=torch.float64)
     gap = (high - low) / (bins - 1)  # (5)
     return (value[..., None] - edges).clamp(0, gap) / gap  # (5)

@@ -118,7 +118,10 @@ class MOGFN(ConditionalSampler):
             return self._criterion(log_pf, log_r, log_pb=log_pb)
         if self.steps == 0:
             self.z_offset = (log_r + log_pb - log_pf).mean().detach()
-        return self._criterion(log_pf, log_r, log_pb=log_pb, log_z=self._log_z(cond))
+        log_z = self._log_z(cond)
+        if not torch.isfinite(log_z).all():
+            raise FloatingPointError(f"log Z is not finite at step {self.steps}: lr_z={self.lr_z:g} is too large")
+        return self._criterion(log_pf, log_r, log_pb=log_pb, log_z=log_z)
 
     def _log_z(self, cond: Tensor) -> Tensor:
         return self.z_offset + self.z_network(cond)[:, 0]

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from lib import checks
 
-from .losses import REFINEMENTS, class_labels, classwise_loss, held_out_height, refined, surrogate
+from .losses import REFINEMENTS, _float, class_labels, classwise_loss, held_out_height, refined, surrogate
 from .networks import ClassDomainDiscriminators, mlp, seeded
 from .weights import MODES, min_norm_weights, pareto_weights
 
@@ -102,7 +102,8 @@ class Adaptation:
     Parameters
     ----------
     net : nn.Module
-        Maps a batch of inputs to features, shape (n, features). It is copied.
+        Maps a batch of inputs to features, shape (n, features). It is copied. Frozen parameters stay; one that is freed later
+        moves from then on.
     features, n_classes : int
         Numbers of features and classes.
     method : {"pareto", "mgda", "sum", "dann", "source"} or callable
@@ -188,7 +189,7 @@ class Adaptation:
         mass = checks.number("momentum", momentum, low=0, below=1)
         decay = checks.number("weight_decay", weight_decay, low=0)
         factor = checks.number("net_lr_factor", net_lr_factor, above=0)
-        groups = [{"params": self.shared, "factor": factor}, {"params": self.others, "factor": 1.0}]
+        groups = [{"params": list(self.net.parameters()), "factor": factor}, {"params": self.others, "factor": 1.0}]
         self.optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=mass, weight_decay=decay, nesterov=mass > 0)
         self.step_count, self.warm_count, self.history = 0, 0, []  # type: tuple[int, int, list[dict[str, Any]]]
 
@@ -204,10 +205,13 @@ class Adaptation:
 
     def warm_up(self, x: Tensor, y: Tensor, lr: float | None = None) -> float:
         """One step on the source's classification loss alone, for features and classifier; returns the loss."""
-        labels = class_labels(y, len(x), self.n_classes)
+        labels = class_labels(y, len(checks.tensor("x", x)), self.n_classes)
+        rate = self.lr if lr is None else checks.positive("lr", lr)
         loss = cross_entropy(self.head(self._features(x)), labels)
-        params = [*self.shared, *self.head.parameters()]
-        self._apply(dict(zip(params, torch.autograd.grad(loss, params), strict=True)), self.lr if lr is None else lr)
+        params, at = [*self.shared, *self.head.parameters()], f"warm-up step {self.warm_count}"
+        found = torch.autograd.grad(loss, params, materialize_grads=True)
+        _refuse_overflow((float(loss.detach()), *(float(g.abs().max()) for g in found)), at)
+        self._apply(dict(zip(params, found, strict=True)), rate)
         self.warm_count += 1
         return float(loss.detach())
 
@@ -231,10 +235,12 @@ class Adaptation:
         """All gradients of one step; changes nothing but running statistics of batch normalization."""
         labels = class_labels(y_source, len(x_source), self.n_classes)
         for name, batch in (("x_source", x_source), ("x_target", x_target), ("x_held_out", x_held_out)):
-            checks.tensor(name, batch)
+            if checks.tensor(name, batch).shape[1:] != x_source.shape[1:]:
+                wanted = ", ".join(map(str, x_source.shape[1:]))
+                raise ValueError(f"{name} must have shape (n, {wanted}), as x_source has, got {tuple(batch.shape)}")
         f = self._features(torch.cat([x_source, x_target]))
         aside = {name: buffer.clone() for name, buffer in self.net.named_buffers()}  # held-out data leave no trace in these
-        f_held_out = self._checked(functional_call(self.net, aside, (x_held_out,)), len(x_held_out))
+        f_held_out = self._checked(functional_call(self.net, aside, (self._normal(x_held_out),)), len(x_held_out))
         loss_s, loss_d, loss_t, loss_v, loss_c = five_losses(
             self.head, self.domain, self.classwise, f, f_held_out, labels, self.refine
         )
@@ -250,9 +256,9 @@ class Adaptation:
             * torch.as_tensor(self.scales, dtype=own.dtype, device=own.device)[:, None]
         )
         losses = float(loss_s.detach()), float(loss_d.detach()), float(loss_t.detach())
-        if not all(map(math.isfinite, (*losses, float(loss_v.detach()), float(G.sum())))):
-            raise ValueError(f"losses must stay finite, got {losses} at step {self.step_count}: lower lr")
-        return Gradients(losses, float(loss_v.detach()), G, guide, rest, d_rest, c_rest)
+        height = float(loss_v.detach())
+        _refuse_overflow((*losses, height, float(G.abs().max()), float(guide.abs().max())), f"step {self.step_count}")
+        return Gradients(losses, height, G, guide, rest, d_rest, c_rest)
 
     def combine(self, found: Gradients) -> tuple[Tensor, dict[str, Any]]:
         """The direction in the shared parameters, shape (P,), and what the step's record holds."""
@@ -276,28 +282,42 @@ class Adaptation:
 
     def predict_logits(self, x: Tensor) -> Tensor:
         """The classifier's logits, shape (n, K), in evaluation mode."""
-        was = self.net.training
+        modes = {part: part.training for part in self.net.modules()}
         self.net.eval()
-        with torch.no_grad():
-            logits = self.head(self._features(x))
-        self.net.train(was)
-        return logits
+        try:
+            with torch.no_grad():
+                return self.head(self._features(x))
+        finally:
+            for part, was in modes.items():  # one by one: frozen layers may be in another mode than the rest
+                part.training = was
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the continuation depends on, as copies."""
+        """Everything but the settings that the continuation depends on, as copies; `torch.load` reads it without unpickling."""
         modules = {name: getattr(self, name).state_dict() for name in ("net", "head", "domain", "classwise", "optimizer")}
-        counts = {"step_count": self.step_count, "warm_count": self.warm_count, "history": self.history}
-        return copy.deepcopy({**modules, **counts})
+        plain = [{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in told.items()} for told in self.history]
+        return copy.deepcopy({**modules, "step_count": self.step_count, "warm_count": self.warm_count, "history": plain})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of a run with the same networks."""
+        """Continue from a state of a run with the same networks and settings."""
+        parts = ("net", "head", "domain", "classwise", "optimizer")
+        wanted = {*parts, "step_count", "warm_count", "history"}
+        if not isinstance(state, dict) or not wanted <= state.keys():
+            raise ValueError(f"state must hold {', '.join(sorted(wanted))}, as state_dict returns, got {checks.shown(state)}")
         state = copy.deepcopy(state)
-        for name in ("net", "head", "domain", "classwise", "optimizer"):
+        for name in parts:
             getattr(self, name).load_state_dict(state[name])
-        self.step_count, self.warm_count, self.history = state["step_count"], state["warm_count"], state["history"]
+        self.step_count, self.warm_count = state["step_count"], state["warm_count"]
+        self.history = [{k: np.array(v) if isinstance(v, list) else v for k, v in told.items()} for told in state["history"]]
 
     def _features(self, x: Tensor) -> Tensor:
-        return self._checked(self.net(x), len(x))
+        return self._checked(self.net(self._normal(x)), len(x))
+
+    def _normal(self, x: Tensor) -> Tensor:
+        """The batch, if batch normalization can be trained on it."""
+        norms = nn.modules.batchnorm._BatchNorm
+        if len(x) == 1 and any(isinstance(part, norms) and part.training for part in self.net.modules()):
+            raise ValueError("batches must hold at least 2 samples where net has batch normalization, got 1")
+        return x
 
     def _checked(self, f: Tensor, n: int) -> Tensor:
         if f.shape != (n, self.features):
@@ -320,19 +340,28 @@ def five_losses(
 
     The first len(labels) rows of f are the source's, the others the target's.
     """
-    n, logits, flat = len(labels), head(f), f.detach()
+    n, logits, flat = len(labels), _float(head(f)), f.detach()
     loss_s = cross_entropy(logits[:n], labels)
-    told = domain(f)
+    told = _float(domain(f))
     loss_d = (softplus(-told[:n]).mean() + softplus(told[n:]).mean()) / 2  # (2), 1 means source
-    inside = classwise(flat)
+    inside = _float(classwise(flat))
     rho = refined(logits[n:], inside[n:].detach(), refine)
-    rho_held_out = refined(head(f_held_out), classwise(f_held_out.detach()).detach(), refine)
+    rho_held_out = refined(_float(head(f_held_out)), _float(classwise(f_held_out.detach())).detach(), refine)
     loss_c = classwise_loss(inside[:n], labels, inside[n:], rho.detach())
     return [loss_s, loss_d, surrogate(rho), surrogate(rho_held_out), loss_c]
 
 
 def _grads(loss: Tensor, theta: Sequence[Tensor], rest: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Gradient in the shared parameters as one vector, and in others one by one."""
-    found = torch.autograd.grad(loss, [*theta, *rest], retain_graph=True)
+    """Gradient in the shared parameters as one vector, and in others one by one; zero in those that the loss does not use."""
+    found = torch.autograd.grad(loss, [*theta, *rest], retain_graph=True, materialize_grads=True)
     flat = torch.cat([g.reshape(-1) for g in found[: len(theta)]]) if theta else found[0].new_zeros(0)
     return flat, list(found[len(theta) :])
+
+
+def _refuse_overflow(values: Sequence[float], at: str) -> None:
+    """Losses and gradients too large to go on with: beyond what the Gram matrix of the gradients can hold."""
+    if not all(abs(value) < 1e70 for value in values):
+        size = max((abs(value) for value in values), key=lambda value: (math.isnan(value), value))
+        raise ValueError(
+            f"losses must stay finite, got losses or gradients of {size:.3g} at {at}: lower lr, or scale the inputs"
+        )

@@ -27,7 +27,7 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
     """Classifier that adapts from a labeled source to an unlabeled target, without a weight to tune between its losses.
 
     Warm-up on the source alone, then `Adaptation.step` on random batches (drawn with replacement) of source, target and a
-    held-out part of the target.
+    held-out part of the target. Inputs are used as they are: bring their features to about unit size, source and target alike.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         For each adaptation step: ``losses`` (T, 3) and ``weights`` (T, 3) of source, domain and target; ``val_loss`` (T,);
         ``conflicts`` (T,) whether source and domain gradients disagree; ``infeasible`` (T,); ``modes`` (T,).
     held_out_rows_ : int array
-        Rows of ``X_target`` that only guided.
+        Rows of ``X_target`` that only guided; empty where ``fit`` got no target.
     n_iter_, n_features_in_ : int
 
     Raises
@@ -149,7 +149,7 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         start, split, draws = (np.random.default_rng(s) for s in rng.integers(2**63, size=3))
         self.adaptation_ = self._adaptation(rows.shape[1:], start, "source" if not adapt else self.method)
         source, truth = self._tensor(rows), torch.from_numpy(index).to(self.device or "cpu")
-        target, aside = source, source
+        target, aside, self.held_out_rows_ = source, source, np.empty(0, dtype=np.int64)
         if adapt:
             given = self._target(X_target, rows.shape[1:])
             self.held_out_rows_, kept = split_target(len(given), float(self.held_out), split)
@@ -168,7 +168,10 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=np.float64, reset=False, allow_nd=self.net is not None)
         parts = [self.adaptation_.predict_logits(self._tensor(part)) for part in np.array_split(rows, -(-len(rows) // 4096))]
-        return torch.softmax(torch.cat(parts).double(), 1).cpu().numpy()
+        logits = torch.cat(parts).double()
+        if not torch.isfinite(logits).all():
+            raise ValueError("X must be of about the size of the training inputs, got logits that are not finite")
+        return torch.softmax(logits, 1).cpu().numpy()
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         """Class of each row, shape (n,)."""
@@ -188,6 +191,10 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
             checks.positive("ramp", self.ramp)
         if not (self.net is None or isinstance(self.net, nn.Module)):
             checks.choice("net", self.net, NETS)
+        try:
+            torch.device(self.device or "cpu")
+        except (RuntimeError, TypeError):
+            raise ValueError(f"device must be None or a device of torch, got {checks.shown(self.device)}") from None
         counts = checks.integer("iterations", self.iterations, low=0), checks.integer("warmup", self.warmup, low=0)
         return *counts, checks.integer("batch_size", self.batch_size, low=1)
 
@@ -216,6 +223,11 @@ class ParetoDA(ClassifierMixin, BaseEstimator):
         given = checks.array("X_target", X_target).astype(np.float64)
         if given.shape[1:] != shape:
             raise ValueError(f"X_target must hold inputs of shape {shape}, as X does, got shape {given.shape}")
+        if len(given) < 2:
+            raise ValueError("X_target must hold at least 2 samples, one of them to be held out, got 1")
+        names, columns = getattr(self, "feature_names_in_", None), getattr(X_target, "columns", None)
+        if names is not None and columns is not None and list(names) != list(columns):
+            raise ValueError(f"X_target must have the columns of X in their order, got {checks.shown(list(columns))}")
         return given
 
 

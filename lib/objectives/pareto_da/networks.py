@@ -40,7 +40,7 @@ PAPER = {
 def seeded(seed: int) -> Iterator[None]:
     """Torch's random numbers from this seed inside, and as they were afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % 2**64)
         yield
 
 
@@ -156,6 +156,8 @@ class ClassDomainDiscriminators(nn.Module):
         self.bias2 = nn.Parameter(torch.empty(K).uniform_(-inner, inner))
 
     def forward(self, f: Tensor) -> Tensor:
+        if not isinstance(f, Tensor):
+            raise TypeError(f"f must be a tensor, got {checks.shown(f)}")
         if f.ndim != 2 or f.shape[1] != self.weight1.shape[0]:
             raise ValueError(f"f must have shape (n, {self.weight1.shape[0]}), got {tuple(f.shape)}")
         inside = torch.relu(torch.addmm(self.bias1, f, self.weight1)).view(len(f), *self.weight2.shape)

@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 TOL = 1e-9
 #: Most objectives for which all vertices are tried; more go to HiGHS.
 MOST_VERTICES = 3
+#: Most objectives for which the caller may ask that: 8 of them have up to 19448 vertices.
+LIMIT_VERTICES = 8
 MODES = ("guided", "descent", "dominance")
 SOLVERS = ("auto", "vertices", "highs")
 
@@ -90,7 +92,7 @@ def pareto_weights(
         Take the weights of ``"descent"`` where the guided program ends at a direction that does not lower the held-out loss.
         Without it, such a direction may hurt an objective for nothing.
     solver : {"auto", "vertices", "highs"}
-        ``"auto"`` tries all vertices for m up to 3 and calls HiGHS beyond.
+        ``"auto"`` tries all vertices for m up to 3 and calls HiGHS beyond; ``"vertices"`` goes up to m = 8.
 
     Returns
     -------
@@ -116,7 +118,8 @@ def pareto_weights(
     C = _gram(gram)
     m = len(C)
     checks.choice("mode", mode, MODES)
-    checks.choice("solver", solver, SOLVERS)
+    if checks.choice("solver", solver, SOLVERS) == "vertices" and m > LIMIT_VERTICES:
+        raise ValueError(f"solver 'vertices' is for up to {LIMIT_VERTICES} objectives, got {m}: take 'highs'")
     if guide is None and mode != "descent":
         raise ValueError(f"guide must be given in mode {mode!r}, got None")
     a = np.zeros(m) if guide is None else checks.array("guide", guide, shape=(m,)).astype(np.float64)

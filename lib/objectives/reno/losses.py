@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib import checks
+from lib.objectives.reno.norms import changes
 
 #: Weights of the official code: HPSv2.1, ImageReward, CLIP ViT-H/14, PickScore; the aesthetic score is optional.
 PAPER_WEIGHTS = {"hps": 5.0, "image_reward": 1.0, "clip": 0.01, "pickscore": 0.05, "aesthetic": 0.0}
@@ -27,6 +28,9 @@ def cosines(image_features: Tensor, text_features: Tensor) -> Tensor:
     pair = checks.tensor("image_features", image_features, ndim=2), checks.tensor("text_features", text_features, ndim=2)
     if pair[0].shape != pair[1].shape:
         raise ValueError(f"image_features and text_features must have one shape, got {[tuple(p.shape) for p in pair]}")
+    for name, features in zip(("image_features", "text_features"), pair, strict=True):
+        if not features.detach().any(1).all():
+            raise ValueError(f"{name} must not be zero throughout in a sample: they have no direction")
     image, text = (features / features.norm(dim=1, keepdim=True) for features in pair)
     return (image * text).sum(1)
 
@@ -41,17 +45,23 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Any) -
 
     The model's ``logit_scale`` is the logarithm of about 100.
     """
-    return 100 - torch.as_tensor(logit_scale).exp() * cosines(image_features, text_features)
+    return 100 - _scale(logit_scale) * cosines(image_features, text_features)
 
 
 def pickscore_loss(image_features: Tensor, text_features: Tensor, logit_scale: Any) -> Tensor:
     """The loss of PickScore in each sample, ``30 - exp(logit_scale) cos``; shape (n,), weight 0.05 in the paper."""
-    return 30 - torch.as_tensor(logit_scale).exp() * cosines(image_features, text_features)
+    return 30 - _scale(logit_scale) * cosines(image_features, text_features)
+
+
+def _scale(logit_scale: Any) -> Tensor:
+    if isinstance(logit_scale, Tensor):
+        return checks.tensor("logit_scale", logit_scale).exp()
+    return torch.as_tensor(checks.number("logit_scale", logit_scale)).exp()
 
 
 def image_reward_loss(score: Tensor, mean: float = IMAGE_REWARD_MEAN, std: float = IMAGE_REWARD_STD) -> Tensor:
     """The loss of ImageReward in each sample, 2 less the standardized score of its last layer; shape (n,), weight 1."""
-    return 2 - (checks.tensor("score", score, ndim=1) - mean) / std
+    return 2 - (checks.tensor("score", score, ndim=1) - checks.number("mean", mean)) / checks.positive("std", std)
 
 
 def aesthetic_loss(score: Tensor) -> Tensor:
@@ -74,7 +84,9 @@ def preprocess(images: Tensor, size: int = 224) -> Tensor:
     -------
     Tensor, shape (n, 3, size, size)
     """
-    images = checks.tensor("images", images, ndim=4)
+    images, size = checks.tensor("images", images, ndim=4), checks.integer("size", size, low=1)
+    if images.shape[1] != 3:
+        raise ValueError(f"images must have 3 colors, shape (n, 3, H, W), got {tuple(images.shape)}")
     height, width = images.shape[2:]
     long = int(size * max(height, width) / min(height, width))
     shape = (size, long) if height <= width else (long, size)
@@ -86,7 +98,7 @@ def preprocess(images: Tensor, size: int = 224) -> Tensor:
 
 
 class FeatureReward(nn.Module):
-    """A reward of two encoders: the negative loss of image and text features; a text is encoded once.
+    """A reward of two encoders: the negative loss of image and text features; a text is encoded once, while the model stays.
 
     Parameters
     ----------
@@ -108,11 +120,15 @@ class FeatureReward(nn.Module):
         self.text_features = checks.function("text_features", text_features)
         self.loss = checks.function("loss", loss)
         self.model = model
-        self._known: tuple[tuple[str, ...], Tensor] | None = None
+        self._known: tuple[Any, Tensor] | None = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> FeatureReward:
+        self._known = None  # features of another type or device
+        return super()._apply(fn, recurse)
 
     def forward(self, images: Tensor, prompts: Any) -> Tensor:
         """The reward of each image, shape (n,)."""
-        key = tuple(prompts)
+        key = tuple(prompts), sum(map(changes, self.parameters()))  # a changed weight counts up
         if self._known is None or self._known[0] != key:
             with torch.no_grad():
                 self._known = key, self.text_features(list(prompts))

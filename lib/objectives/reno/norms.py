@@ -76,3 +76,20 @@ def auto_lr(dimension: Any) -> float:
 def widened(value: Tensor) -> Tensor:
     """Half precision as float32, other types as they are."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def changes(value: Any) -> int:
+    """How often a tensor was changed in place; 0 where that is not counted, as in inference mode."""
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
+
+
+def lengths(name: str, value: Tensor) -> Tensor:
+    """Norm of each sample, shape (n,); in double precision where its squares leave the range of floats, as it does not."""
+    if value.ndim < 2:
+        raise ValueError(f"{name} must have shape (n, *shape), got {tuple(value.shape)}")
+    rows = value.flatten(1)
+    norm = torch.linalg.vector_norm(rows, dim=1)
+    if torch.isfinite(norm).all():
+        return norm
+    high = rows.abs().amax(1, keepdim=True).clamp(min=1.0).double()
+    return high[:, 0] * torch.linalg.vector_norm(rows.double() / high, dim=1)

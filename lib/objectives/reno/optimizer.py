@@ -14,11 +14,14 @@ from torch import Tensor
 
 from lib import checks
 from lib.objectives.reno.norms import auto_lr, chi_norm_regularizer, widened
-from lib.objectives.reno.rewards import OneStepGenerator, RewardEnsemble, frozen, home
+from lib.objectives.reno.rewards import RESERVED, OneStepGenerator, RewardEnsemble, frozen, home
 from lib.objectives.reno.steps import adam_ascent, clip_by_sample, nesterov_ascent
 
 #: What `NoiseOptimizer` climbs with; "best_of_n" does not climb.
 OPTIMIZERS = ("sgd", "adam", "lbfgs", "best_of_n")
+
+#: What their states remember.
+_MEMORY: dict[str, Any] = {"sgd": Tensor | None, "adam": tuple | None, "lbfgs": list | None, "best_of_n": object}
 
 Callback = Callable[[int, Tensor, Tensor, dict[str, Tensor]], Any]
 
@@ -169,7 +172,7 @@ class NoiseOptimizer:
         seed : int or numpy.random.Generator, optional
             Of the draws.
         callback : callable, optional
-            ``callback(iteration, images, noise, rewards)`` after every image, without graph.
+            ``callback(iteration, images, noise, rewards)`` after every image; copies, without graph.
 
         Returns
         -------
@@ -196,6 +199,10 @@ class NoiseOptimizer:
             raise TypeError(f"result must be a NoiseOptResult, got {checks.shown(result)}")
         if _count(prompts) != len(result.noise):
             raise ValueError(f"prompts must be the {len(result.noise)} of the result, got {len(prompts)}")
+        if tuple(result.noise.shape[1:]) != self.noise_shape or {*result.history} - {*RESERVED} != {*self.rewards.names}:
+            raise ValueError("result must come from a generator of the same noise_shape and rewards of the same names")
+        if not isinstance(result.state.memory, _MEMORY[self.optimizer]):
+            raise ValueError(f"result must come from the same optimizer, {self.optimizer!r}, got another's state")
         more = checks.integer("n_iter", n_iter, low=1)
         return self._go(copy.deepcopy(result.state), prompts, more, result, callback)
 
@@ -203,7 +210,8 @@ class NoiseOptimizer:
         self, state: NoiseOptState, prompts: Any, n_iter: int, before: NoiseOptResult | None, callback: Callback | None
     ) -> NoiseOptResult:
         trace, gradient, at = _Trace(before), None, state.iteration
-        with frozen(self.generator, self.rewards):
+        with torch.inference_mode(False), frozen(self.generator, self.rewards):
+            state.noise = state.noise.clone()
             for at in range(state.iteration, state.iteration + n_iter):  # Algorithm 1, line 2
                 drawing = self.optimizer == "best_of_n" or (self.draws > 1 and at < self.draws)
                 first = self.draws if self.draws > 1 else 0  # of the climb
@@ -220,7 +228,7 @@ class NoiseOptimizer:
                 images, rewards, gradient = self._evaluate(noise, state.dtype, prompts, wanted, at)
                 trace.add(at, images, noise, rewards, backward=wanted)
                 if callback is not None:
-                    callback(at, images, noise.to(state.dtype), rewards)
+                    callback(at, images.clone(), noise.to(state.dtype, copy=True), {k: v.clone() for k, v in rewards.items()})
         state.iteration, state.draws = at + 1, copy.deepcopy(state.draws)
         return trace.result(state)
 
@@ -231,8 +239,8 @@ class NoiseOptimizer:
         noise = noise.detach().requires_grad_(wanted)
         gradient = None
         with torch.set_grad_enabled(wanted):
-            images = self.generator(noise.to(dtype), prompts)  # Algorithm 1, line 3
-            if not isinstance(images, Tensor) or len(images) != len(noise):
+            images = self.generator(noise.to(dtype, copy=True), prompts)  # Algorithm 1, line 3
+            if not isinstance(images, Tensor) or not images.ndim or len(images) != len(noise):
                 raise ValueError(f"generator must return {len(noise)} images, got {checks.shown(images)}")
             values, total = self.rewards(images, prompts)
             if wanted:

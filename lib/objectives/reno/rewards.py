@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import checks
-from lib.objectives.reno.norms import widened
+from lib.objectives.reno.norms import changes, widened
 
 #: Names that histories use beside those of the rewards.
 RESERVED = ("total", "norm")
@@ -121,7 +121,13 @@ class RewardEnsemble(nn.Module):
         for name, score in self._scores.items():
             weight = self.weights[name]
             with contextlib.nullcontext() if weight else torch.no_grad():
-                value = widened(score(images, prompts))
+                before = changes(images)
+                value = score(images, prompts)
+            if changes(images) != before:
+                raise ValueError(f"reward {name!r} must not change the images in place: other rewards see them too")
+            if not isinstance(value, Tensor) or value.is_complex():
+                raise TypeError(f"reward {name!r} must return a tensor of real numbers, got {checks.shown(value)}")
+            value = widened(value)
             if tuple(value.shape) != (len(images),):
                 raise ValueError(f"reward {name!r} must return shape ({len(images)},), got {tuple(value.shape)}")
             if not torch.isfinite(value.detach()).all():
@@ -129,6 +135,8 @@ class RewardEnsemble(nn.Module):
             values[name] = value
             if weight:
                 total = total + weight * value  # (1)
+        if not torch.isfinite(total.detach()).all():
+            raise ValueError("rewards must have a weighted sum that is finite: their weights are too large")
         return values, total
 
 
@@ -164,4 +172,6 @@ def _roots(part: Any) -> list[nn.Module]:
         plain = [score for score in getattr(part, "_scores", {}).values() if not isinstance(score, nn.Module)]
         return [part, *(module for score in plain for module in _roots(score))]
     held = [getattr(part, "__self__", None), *getattr(part, "__dict__", {}).values()]
+    held += [inner for outer in held if isinstance(outer, list | tuple | dict)
+             for inner in (outer.values() if isinstance(outer, dict) else outer)]  # fmt: skip
     return [value for value in held if isinstance(value, nn.Module)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib import checks
-from lib.objectives.reno.norms import widened
+from lib.objectives.reno.norms import lengths, widened
 
 
 def clip_by_sample(gradient: Tensor, limit: Any) -> Tensor:
@@ -36,7 +36,7 @@ def clip_by_sample(gradient: Tensor, limit: Any) -> Tensor:
     """
     wide = widened(checks.tensor("gradient", gradient))
     limit = checks.number("limit", limit, above=0, inf=True)
-    norm = torch.linalg.vector_norm(wide.flatten(1), dim=1)
+    norm = lengths("gradient", wide)
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)  # (3)
     return (wide * scale.view(-1, *[1] * (wide.ndim - 1))).to(gradient.dtype)
 
@@ -72,8 +72,9 @@ def nesterov_ascent(
     >>> noise
     tensor([[1.9000, 1.9000]])
     """
-    noise, gradient = checks.tensor("noise", noise), checks.tensor("gradient", gradient)
+    noise, gradient, velocity = _alike(noise, gradient, velocity)
     lr, momentum = checks.number("lr", lr, low=0), checks.number("momentum", momentum, low=0, below=1)
+    nesterov = checks.boolean("nesterov", nesterov)
     velocity = gradient.clone() if velocity is None else momentum * velocity + gradient  # (4)
     ahead = gradient + momentum * velocity if nesterov else velocity  # (4)
     return noise + lr * ahead, velocity  # (4)
@@ -89,3 +90,12 @@ def adam_ascent(
     steps += 1
     mean, spread = first / (1 - 0.9**steps), second / (1 - 0.999**steps)
     return noise + lr * mean / (spread.sqrt() + eps), (first, second, steps)
+
+
+def _alike(noise: Tensor, gradient: Tensor, velocity: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tensors of one shape."""
+    shape = checks.tensor("noise", noise).shape
+    for name, given in (("gradient", gradient), ("velocity", velocity)):
+        if given is not None and checks.tensor(name, given).shape != shape:
+            raise ValueError(f"{name} must have the shape of noise, {tuple(shape)}, got {tuple(given.shape)}")
+    return noise, checks.tensor("gradient", gradient), velocity

@@ -26,7 +26,7 @@ def hypervolume(points: Any, ref: Any, maximize: Any) -> float:
     Raises
     ------
     TypeError, ValueError
-        For shapes that do not fit, NaN or infinity.
+        For shapes that do not fit, NaN or infinity, or a volume that is too large for a float.
     ModuleNotFoundError
         Without `moocore`.
 
@@ -41,7 +41,7 @@ def hypervolume(points: Any, ref: Any, maximize: Any) -> float:
         import moocore
     except ModuleNotFoundError:
         raise ModuleNotFoundError("hypervolume needs the package moocore: pip install moocore") from None
-    return float(moocore.hypervolume(costs, ref=corner)) if len(costs) else 0.0
+    return _finite(float(moocore.hypervolume(costs, ref=corner))) if len(costs) else 0.0
 
 
 def hypervolume_by_slices(points: Any, ref: Any, maximize: Any) -> float:
@@ -61,7 +61,14 @@ def hypervolume_by_slices(points: Any, ref: Any, maximize: Any) -> float:
     2.5
     """
     costs, corner = _costs(points, ref, maximize)
-    return _sliced(corner - costs[(costs < corner).all(1)])
+    with np.errstate(over="ignore"):
+        return _finite(_sliced(corner - costs[(costs < corner).all(1)]))
+
+
+def _finite(volume: float) -> float:
+    if not np.isfinite(volume):
+        raise ValueError("points must span a volume that is finite, got infinity: measure the objectives in other units")
+    return volume
 
 
 def _sliced(gains: np.ndarray) -> float:

@@ -11,6 +11,8 @@ from lib import checks
 
 _MARKS = re.compile(r"(?mi)^[ \t]*(?:(?:step[ \t]+\d+|\d+[.)]|[a-z][.)])(?=\W|$)|[-*•](?=[ \t]))")
 _ORDINALS = re.compile(r"\b(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|next|then)(?:ly)?\b", re.I)
+#: Relative: equal measures are not below their mean, whatever the sum rounds to.
+_ROUNDING = 1e-12
 #: Marks of an enumeration, or ordinal words, that a clear answer has at least.
 FEWEST_MARKS = 2
 
@@ -26,14 +28,14 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"so \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    text = _text("text", text)
-    for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", text)]):
-        depth = 1
-        for place in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            if not depth:
-                return text[start:place]
-    return None
+    text, last = _text("text", text), (-1, -1)
+    boxes, opened = {m.end() for m in re.finditer(r"\\boxed\s*\{", text)}, []  # type: set[int], list[int]
+    for brace in re.finditer(r"[{}]", text):
+        if brace[0] == "{":
+            opened.append(brace.end())
+        elif opened and (start := opened.pop()) in boxes:
+            last = max(last, (start, brace.start()))
+    return text[slice(*last)] if last[0] >= 0 else None
 
 
 def is_right(text: str, answer: str) -> bool:
@@ -102,14 +104,22 @@ class RunningRewards:
     def __call__(self, measured: Any) -> np.ndarray:
         """Rewards, shape (n, K), of responses whose objectives measure (n, K); the means take them in first."""
         given = checks.array("measured", measured, shape=(None, len(self.maximize))).astype(float)
-        self.totals, self.count = self.totals + given.sum(0), self.count + len(given)
-        short = given < self.totals / self.count  # (2)
+        with np.errstate(over="ignore"):
+            totals = self.totals + given.sum(0)
+        if not np.isfinite(totals).all():
+            raise ValueError(f"measured must have sums that are finite, got up to {abs(given).max():.3g}")
+        self.totals, self.count = totals, self.count + len(given)
+        mean = self.totals / self.count
+        short = given < mean - _ROUNDING * abs(mean)  # (2)
         return np.where(self.maximize, given, short)
 
 
 def directions(maximize: Any, n: int | None = None) -> np.ndarray:
     """Which objectives shall be large, as an array of booleans, shape (K,)."""
-    given = np.asarray(maximize)
+    try:
+        given = np.asarray(maximize)
+    except ValueError:  # rows of different lengths
+        given = np.empty(0)
     if given.dtype != bool or given.ndim != 1 or not given.size or (n is not None and len(given) != n):
         raise ValueError(f"maximize must hold {n or 'at least one'} of True and False, got {checks.shown(maximize)}")
     return given.copy()

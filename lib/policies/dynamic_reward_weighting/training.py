@@ -79,7 +79,7 @@ class RLConfig:
 
     def __post_init__(self) -> None:
         for name in ("prompts", "group", "minibatch", "steps", "validation"):
-            checks.integer(name, getattr(self, name), low=1)
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), low=1))
         for name in ("lr", "decay", "beta", "eps"):
             checks.number(name, getattr(self, name), low=0)
         for name in ("clip_norm", "ratio"):
@@ -172,6 +172,12 @@ class Trainer:
             raise TypeError(f"policy must be a Transformer, got {checks.shown(policy)}")
         if not isinstance(weighting, RewardWeighting):
             raise TypeError(f"weighting must be a RewardWeighting, got {checks.shown(weighting)}")
+        if getattr(weighting, "weights", None) is None:
+            raise TypeError(f"weighting must have weights, got {checks.shown(weighting)}")
+        if lacking := [name for name in ("maximize", "end", "pad", "max_new", "prompts", "measure") if not hasattr(task, name)]:
+            raise TypeError(f"task must have {', '.join(lacking)}, got {checks.shown(task)}")
+        if not isinstance(config, RLConfig | None):
+            raise TypeError(f"config must be an RLConfig, got {checks.shown(config)}")
         self.policy, self.task, self.weighting = policy, task, weighting
         self.config = RLConfig() if config is None else config
         maximize = directions(task.maximize)
@@ -181,6 +187,10 @@ class Trainer:
         self.rewards, self.history = RunningRewards(maximize), History(maximize)
         self._samples, self._validation, self._tests = checks.generator("seed", seed).spawn(3)
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("policy must have parameters to train, got none")
+        if any(p.dtype == torch.float16 for p in self.parameters):
+            raise ValueError("policy must not be in float16, in which Adam divides by zero: take bfloat16 or float32")
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.config.lr)
         self.steps = 0
         self.rollouts: Any = None
@@ -192,10 +202,10 @@ class Trainer:
     def step(self) -> np.ndarray:
         """One batch: sample, reward, weigh, update. Returns the means of the measured objectives."""
         config, lr = self.config, self._lr()
-        prompts = self.task.prompts(config.prompts, self._samples, "train")
+        prompts = self._prompts(config.prompts, self._samples, "train")
         repeated = [prompt for prompt in prompts for _ in range(config.group)]
         self.rollouts = drawn = self._draw(repeated, self._samples)
-        measured = self.task.measure(drawn)
+        measured = self._measured(drawn)
         rewards = self.rewards(measured)
         if self.weighting.wants == "gradients":
             self.weighting.step(StepInfo(gradients=self.reward_gradients(drawn, rewards), lr=lr))
@@ -221,6 +231,15 @@ class Trainer:
     def _advantages(self, rewards: np.ndarray, drawn: Rollouts) -> Tensor:
         config = self.config
         return advantages(rewards, config.group, config.estimator, config.eps, drawn.lengths)
+
+    def _prompts(self, n: int, rng: np.random.Generator, split: str) -> list[list[int]]:
+        prompts = self.task.prompts(n, rng, split)
+        if len(prompts) != n:
+            raise ValueError(f"task must return {n} prompts, got {len(prompts)}")
+        return prompts
+
+    def _measured(self, drawn: Rollouts) -> np.ndarray:
+        return checks.array("task's measures", self.task.measure(drawn), shape=(len(drawn.tokens), len(self.history.maximize)))
 
     def _draw(self, prompts: list[list[int]], rng: np.random.Generator) -> Rollouts:
         task = self.task
@@ -276,7 +295,7 @@ class Trainer:
             found = torch.autograd.grad(loss, self.parameters, retain_graph=True)
             rows.append(torch.cat([g.flatten() for g in found]))
         chosen = self._chosen(self.weighting.layers)
-        return clipped_rows(torch.stack(rows), self.weighting.clip, chosen).double().numpy()
+        return clipped_rows(torch.stack(rows), self.weighting.clip, chosen).double().cpu().numpy()
 
     def _chosen(self, layers: list[int] | None) -> Tensor | None:
         if layers is None:
@@ -285,6 +304,8 @@ class Trainer:
             raise ValueError(f"layers must be below the policy's {len(self.policy.blocks)} blocks, got {layers}")
         starts = tuple(f"blocks.{layer}." for layer in layers)
         named = [(name, p) for name, p in self.policy.named_parameters() if p.requires_grad]
+        if not any(name.startswith(starts) for name, _ in named):
+            raise ValueError(f"layers must be blocks with parameters to train, got {layers}")
         return torch.cat([torch.full((p.numel(),), name.startswith(starts)) for name, p in named])
 
     def _validate(self) -> np.ndarray:
@@ -294,8 +315,8 @@ class Trainer:
     def look(self, n: int, rng: Any, split: str = "test") -> np.ndarray:
         """Means of the measured objectives over n fresh prompts of a split, one response to each."""
         rng = checks.generator("rng", rng)
-        drawn = self._draw(self.task.prompts(checks.integer("n", n, low=1), rng, split), rng)
-        return self.task.measure(drawn).mean(0)
+        drawn = self._draw(self._prompts(checks.integer("n", n, low=1), rng, split), rng)
+        return self._measured(drawn).mean(0)
 
     def test(self, n: int) -> np.ndarray:
         """Test the policy as it is, on the same prompts and random numbers in every test; into the history."""

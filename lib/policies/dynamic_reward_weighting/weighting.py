@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +52,19 @@ def meta_reward(growth: Any, base: float = 0.5, span: float = 1.5) -> float:
     return float(checks.number("base", base, low=0) + checks.number("span", span, low=0) * np.tanh(growth))  # (5)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def influence(gradients: Any) -> np.ndarray:
     """Inner product of each reward's gradient with the sum of all of them, its own included.
 
     Parameters
     ----------
     gradients : array_like, shape (K, P)
+        Products are summed in double precision.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For NaN, infinity, or products that are too large for a float.
 
     Examples
     --------
@@ -65,10 +72,11 @@ def influence(gradients: Any) -> np.ndarray:
     >>> influence([[1.0, 0.0], [0.5, 0.5]]).tolist()
     [1.5, 1.0]
     """
-    given = checks.array("gradients", gradients, ndim=2)
-    return given @ given.sum(0)  # (7)
+    given = checks.array("gradients", gradients, ndim=2).astype(float, copy=False)
+    return _finite("products of gradients", given @ given.sum(0))  # (7)
 
 
+@np.errstate(over="ignore")
 def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     """Exponentiated-gradient step on the simplex: each weight times exp(rate I), then normalized.
 
@@ -80,6 +88,11 @@ def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     rate : float
         The optimizer's learning rate over mu.
 
+    Returns
+    -------
+    array, shape (K,)
+        Not negative, sum 1. A weight that is, or becomes, too small for a float is 0 and stays 0.
+
     Examples
     --------
     >>> from lib.policies.dynamic_reward_weighting import mirror_step
@@ -88,10 +101,16 @@ def mirror_step(weights: Any, influences: Any, rate: float) -> np.ndarray:
     """
     old = simplex("weights", weights)
     given = checks.array("influences", influences, shape=(len(old),))
-    exponents = checks.number("rate", rate, low=0) * given  # (8)
+    exponents = _finite("rate times influences", checks.number("rate", rate, low=0) * given)  # (8)
     exponents = np.where(old > 0, exponents - exponents[old > 0].max(), 0.0)
     grown = old * np.exp(exponents)
     return grown / grown.sum()
+
+
+def _finite(name: str, values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got numbers beyond the range of floats")
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +280,8 @@ class GradientInfluence(RewardWeighting):
     ) -> None:
         self.weights, self.mu = simplex("weights", weights), checks.positive("mu", mu)
         self.clip = checks.number("clip", clip, above=0, inf=True)
+        if layers is not None and not isinstance(layers, Iterable):
+            raise TypeError(f"layers must be a sequence of blocks, got {checks.shown(layers)}")
         self.layers = None if layers is None else [checks.integer("layers", layer, low=0) for layer in layers]
         if self.layers == []:
             raise ValueError("layers must hold at least one block, got none")
@@ -273,5 +294,6 @@ class GradientInfluence(RewardWeighting):
         given = checks.array("gradients", info.gradients, ndim=2)
         if len(given) != len(self.weights):
             raise ValueError(f"gradients must have {len(self.weights)} rows, got {len(given)}")
-        self.influences.append(influence(given))
-        self.weights = mirror_step(self.weights, self.influences[-1], checks.number("lr", info.lr, low=0) / self.mu)
+        found = influence(given)
+        self.weights = mirror_step(self.weights, found, checks.number("lr", info.lr, low=0) / self.mu)
+        self.influences.append(found)

@@ -14,6 +14,7 @@ from .protocols import (
     history_cosines,
     local_average,
     shared_points,
+    up_to,
     value_at,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "metric_clients",
     "shared_points",
     "synthetic_quadratic",
+    "up_to",
     "value_at",
 ]

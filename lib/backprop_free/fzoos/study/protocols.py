@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import OptimizeResult
 
 from lib import checks
 from lib.backprop_free.fzoos.federated import federated_minimize
@@ -55,6 +56,31 @@ def cost_to(history: Mapping[str, Array], level: float, missed: int | None = Non
         return Cost(k, int(asked[k]), int(sent[k]))
     more = extra - last
     return Cost(extra, *(int(row[-1] + more * (row[-1] - row[-2])) for row in (asked, sent)))
+
+
+def up_to(result: OptimizeResult, rounds: int) -> OptimizeResult:
+    """The result that a run would have had if it had ended after `rounds` of its rounds; without its state.
+
+    Parameters
+    ----------
+    result : OptimizeResult
+        Of `federated_minimize`.
+    rounds : int
+        At least 1; a run with fewer rounds is left as it is.
+
+    Examples
+    --------
+    >>> from lib.backprop_free.fzoos import federated_minimize
+    >>> from lib.backprop_free.fzoos.study import up_to
+    >>> result = federated_minimize([lambda x: x[0] ** 2], [0.9], "fedzo", rounds=3, seed=0)
+    >>> up_to(result, 2).nit, up_to(result, 2).history["fun"].shape
+    (2, (3,))
+    """
+    last = min(checks.integer("rounds", rounds, low=1), result.nit)
+    history = result.history
+    kept = {name: rows[: last + (len(rows) > result.nit)] for name, rows in history.items()}  # some start at round 0
+    asked = int(kept["queries"][-1])
+    return OptimizeResult(x=kept["x"][-1], fun=float(kept["fun"][-1]), nit=last, nfev=asked, history=kept)
 
 
 def value_at(queries: ArrayLike, values: ArrayLike, budget: float) -> float:

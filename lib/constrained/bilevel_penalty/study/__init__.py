@@ -3,9 +3,10 @@
 from .cleaning import CleaningRun, SoftmaxCleaning, clean_implicit, clean_penalty, clean_unrolled
 from .instances import FAMILIES, Instance, instance, no_error_bound, ring_radius
 from .landscape import Gaps, landscape_gaps, log_slope, numeric_hypergradient
+from .meeting import clean_by
 from .modulus import rise, weak_instance
 from .network import NetworkCleaning, simple_rivals
-from .protocols import RANKS, SCHEDULES, Rate, mnist_task, rate_race, tune_cleaning
+from .protocols import RANKS, SCHEDULES, Rate, Tuned, least_loss, mnist_task, rate_race, tune_cleaning
 from .toy import Trace, WideToy, gradient_noise, trace
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "Rate",
     "SoftmaxCleaning",
     "Trace",
+    "Tuned",
     "WideToy",
+    "clean_by",
     "clean_implicit",
     "clean_penalty",
     "clean_unrolled",
     "gradient_noise",
     "instance",
     "landscape_gaps",
+    "least_loss",
     "log_slope",
     "mnist_task",
     "no_error_bound",

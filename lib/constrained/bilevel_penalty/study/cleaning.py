@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +15,15 @@ from lib.problems.bilevel import BilevelProblem
 from lib.problems.cleaning import CleaningTask, detection_auc
 
 from ..loops import SingleLoopPenalty
+from ..softmax import residual_and_losses
 
 
 class SoftmaxCleaning:
     """A `CleaningTask` as a bilevel problem: x are logits of the samples' weights, y the classifier's coefficients.
 
     Lower level: mean of weight times cross-entropy over the training samples, plus ``penalty / 2`` times the squared norm.
-    Upper level: mean cross-entropy of the validation samples.
+    Upper level: mean cross-entropy of the validation samples. Coefficients, scores and residuals have the classes first, so
+    that the long axis of the samples is the one that numbers lie next to each other on.
 
     Parameters
     ----------
@@ -51,13 +52,13 @@ class SoftmaxCleaning:
         self.task, self.penalty = task, checks.positive("penalty", penalty)
         self.X, self.X_val, self.X_test = (_with_bias(X) for X in (task.X, task.X_val, task.X_test))
         self.y, self.y_val = torch.from_numpy(task.y), torch.from_numpy(task.y_val)
-        self.shape = self.X.shape[1], task.n_classes
+        self.shape = task.n_classes, self.X.shape[1]
         self.x0 = torch.zeros(len(self.X), dtype=torch.float64)
         self.y0 = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.float64)
 
     def scores(self, X: Tensor, y: Tensor) -> Tensor:
         """Scores of the classes, shape (rows, classes)."""
-        return X @ y.view(self.shape)
+        return (y.view(self.shape) @ X.T).T
 
     def _losses(self, X: Tensor, labels: Tensor, y: Tensor) -> Tensor:
         return torch.nn.functional.cross_entropy(self.scores(X, y), labels, reduction="none")
@@ -74,13 +75,13 @@ class SoftmaxCleaning:
         return (torch.sigmoid(x) * self._losses(X, labels, y)).mean() + self.penalty / 2 * (y @ y)
 
     def _upper_slopes(self, X: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        residual, _ = _residual(X, labels, y.view(self.shape))
-        return torch.zeros_like(x), (X.T @ residual / len(X)).view(-1)
+        residual, _ = residual_and_losses(y.view(self.shape) @ X.T, labels)
+        return torch.zeros_like(x), (residual @ X / len(X)).view(-1)
 
     def _lower_slopes(self, X: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        residual, losses = _residual(X, labels, y.view(self.shape))
+        residual, losses = residual_and_losses(y.view(self.shape) @ X.T, labels)
         weight = torch.sigmoid(x)
-        by_y = (X.T @ (weight[:, None] * residual) / len(X)).view(-1) + self.penalty * y
+        by_y = ((weight * residual) @ X / len(X)).view(-1) + self.penalty * y
         return weight * (1 - weight) * losses / len(X), by_y
 
     @property
@@ -110,26 +111,29 @@ class SoftmaxCleaning:
             lower_slopes=lower_slopes,
         )
 
-    def hessian_times(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
-        """The lower level's Hessian in y times a vector."""
-        P, A = torch.softmax(self.X @ y.view(self.shape), 1), self.X @ v.view(self.shape)
-        inner = P * A - P * (P * A).sum(1, keepdim=True)
-        return (self.X.T @ (torch.sigmoid(x)[:, None] * inner) / len(self.X)).view(-1) + self.penalty * v
-
-    def mixed_times(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
-        """Derivative in x of the lower level's slope in y, times a vector."""
-        residual, _ = _residual(self.X, self.y, y.view(self.shape))
+    def products(self, x: Tensor, y: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Products with a vector as two functions: of the lower level's Hessian in y, and of its mixed second derivatives."""
+        residual, _ = residual_and_losses(y.view(self.shape) @ self.X.T, self.y)
+        P = residual.scatter_add(0, self.y[None], torch.ones_like(residual[:1]))
         weight = torch.sigmoid(x)
-        return weight * (1 - weight) * (residual * (self.X @ v.view(self.shape))).sum(1) / len(self.X)
+
+        def hessian_times(v: Tensor) -> Tensor:
+            A = P * (v.view(self.shape) @ self.X.T)
+            return ((weight * (A - P * A.sum(0))) @ self.X / len(self.X)).view(-1) + self.penalty * v
+
+        def mixed_times(v: Tensor) -> Tensor:
+            return weight * (1 - weight) * (residual * (v.view(self.shape) @ self.X.T)).sum(0) / len(self.X)
+
+        return hessian_times, mixed_times
 
     def solve(self, x: Tensor, start: Tensor | None = None, max_iter: int = 300, sigma: float = 0.0) -> Tensor:
         """The minimizer of the lower level, or of ``sigma f + g``, by L-BFGS."""
+        weight = torch.sigmoid(x)
 
         def value_and_slope(y: np.ndarray) -> tuple[float, np.ndarray]:
             at = torch.from_numpy(y)
-            residual, losses = _residual(self.X, self.y, at.view(self.shape))
-            weight = torch.sigmoid(x)
-            slope = (self.X.T @ (weight[:, None] * residual) / len(self.X)).view(-1) + self.penalty * at
+            residual, losses = residual_and_losses(at.view(self.shape) @ self.X.T, self.y)
+            slope = ((weight * residual) @ self.X / len(self.X)).view(-1) + self.penalty * at
             value = float((weight * losses).mean() + self.penalty / 2 * (at @ at))
             if sigma > 0:
                 value += sigma * float(self.upper(x, at))
@@ -247,9 +251,9 @@ def clean_implicit(
     while spent + 2 * inner + 3 <= calls:
         for _ in range(inner):
             y = y - gamma * problem.lower_slopes(x, y)[1]
-        right = problem.upper_slopes(x, y)[1]
-        q = _few_steps(partial(cleaning.hessian_times, x, y), right, q, inner)
-        x = x + alpha * cleaning.mixed_times(x, y, q)
+        hessian_times, mixed_times = cleaning.products(x, y)
+        q = _few_steps(hessian_times, problem.upper_slopes(x, y)[1], q, inner)
+        x = x + alpha * mixed_times(q)
         spent += 2 * inner + 3  # inner slopes, inner + 1 products, f's slope, the mixed product
     return _finished(cleaning, x, spent)
 
@@ -303,8 +307,8 @@ def back_through(cleaning: SoftmaxCleaning, x: Tensor, path: list[Tensor], gamma
     """Gradient in x of the upper level at the end of a path of gradient steps, which starts at a constant."""
     q, by_x = cleaning.problem.upper_slopes(x, path[-1])[1], torch.zeros_like(x)
     for y in reversed(path[:-1]):
-        by_x = by_x - gamma * cleaning.mixed_times(x, y, q)
-        q = q - gamma * cleaning.hessian_times(x, y, q)
+        hessian_times, mixed_times = cleaning.products(x, y)
+        by_x, q = by_x - gamma * mixed_times(q), q - gamma * hessian_times(q)
     return by_x
 
 
@@ -331,11 +335,3 @@ def _few_steps(times: Callable[[Tensor], Tensor], right: Tensor, q: Tensor, step
 
 def _with_bias(X: np.ndarray) -> Tensor:
     return torch.from_numpy(np.column_stack([X, np.ones(len(X))]))
-
-
-def _residual(X: Tensor, labels: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax minus one-hot labels, (n, classes), and the losses, (n,)."""
-    logs = torch.log_softmax(X @ W, 1)
-    picked = logs.gather(1, labels[:, None])
-    residual = logs.exp().scatter_add_(1, labels[:, None], torch.full_like(picked, -1.0))
-    return residual, -picked[:, 0]

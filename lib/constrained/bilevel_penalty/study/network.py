@@ -49,16 +49,17 @@ class NetworkCleaning(SoftmaxCleaning):
     def __init__(self, task: CleaningTask, hidden: int = 32, penalty: float = 1e-3, seed: int = 0) -> None:
         super().__init__(task, penalty)
         self.hidden = checks.integer("hidden", hidden, low=1, high=10_000)
-        rng, inputs = np.random.default_rng(checks.integer("seed", seed, low=0)), self.shape[0]
+        rng, inputs = np.random.default_rng(checks.integer("seed", seed, low=0)), self.shape[1]
         first = rng.normal(size=(inputs, self.hidden)) / np.sqrt(inputs)
-        second = rng.normal(size=(self.hidden + 1, self.shape[1])) / np.sqrt(self.hidden)
+        second = rng.normal(size=(self.hidden + 1, self.shape[0])) / np.sqrt(self.hidden)
         self.y0 = torch.from_numpy(np.concatenate([first.ravel(), second.ravel()]))
 
     def scores(self, X: Tensor, y: Tensor) -> Tensor:
         """Scores of the classes, shape (rows, classes)."""
-        first, second = y.split((self.shape[0] * self.hidden, (self.hidden + 1) * self.shape[1]))
-        inside = torch.tanh(X @ first.view(self.shape[0], self.hidden))
-        second = second.view(self.hidden + 1, self.shape[1])
+        classes, inputs = self.shape
+        first, second = y.split((inputs * self.hidden, (self.hidden + 1) * classes))
+        inside = torch.tanh(X @ first.view(inputs, self.hidden))
+        second = second.view(self.hidden + 1, classes)
         return inside @ second[:-1] + second[-1]
 
     @property

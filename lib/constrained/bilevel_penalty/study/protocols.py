@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -152,10 +153,67 @@ _METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...]]] =
 }
 
 
-def tune_cleaning(
-    cleaning: SoftmaxCleaning, method: str, calls: int, x_steps: Sequence[float]
-) -> tuple[Callable[..., CleaningRun], dict[str, float]]:
-    """A method and its best settings on one split, by the validation loss of the lower level solved anew.
+class Tuned(NamedTuple):
+    """A method, its best settings, and which of them are an end of their grid."""
+
+    run: Callable[..., CleaningRun]
+    settings: dict[str, float]
+    ends: list[str]
+
+
+def least_loss(run: Callable[..., CleaningRun], cleaning: SoftmaxCleaning, calls: int, **grids: Sequence[float]) -> Tuned:
+    """Try all combinations of some settings on one split; the best has the least validation loss, lower level solved anew.
+
+    Parameters
+    ----------
+    run : callable
+        ``(cleaning, calls, **settings)`` to a `CleaningRun`. One that diverges, by a FloatingPointError, loses.
+    cleaning : SoftmaxCleaning
+    calls : int
+        Budget, at least 1.
+    **grids : sequence of float
+        Values of each setting, by name, above 0.
+
+    Returns
+    -------
+    Tuned
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something that is no function or task, numbers out of range, no grid, or if all diverged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lib.constrained.bilevel_penalty.study import SoftmaxCleaning, clean_penalty, least_loss
+    >>> from lib.problems.cleaning import cleaning_task
+    >>> task = cleaning_task(np.eye(10)[np.arange(20) % 2], np.arange(20) % 2, n_train=10, n_val=5, share=0.4, seed=0)
+    >>> least_loss(clean_penalty, SoftmaxCleaning(task), calls=63, alpha=[1e-9, 10.0], sigma=[0.1])[1:]
+    ({'alpha': 10.0, 'sigma': 0.1}, ['alpha'])
+    """
+    checks.function("run", run)
+    if not isinstance(cleaning, SoftmaxCleaning):
+        raise TypeError(f"cleaning must be a SoftmaxCleaning, got {checks.shown(cleaning)}")
+    calls = checks.integer("calls", calls, low=1, high=10_000_000)
+    if not grids:
+        raise ValueError("grids must name at least one setting")
+    values = {name: checks.array(name, grid, ndim=1, above=0).tolist() for name, grid in grids.items()}
+    tried = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+    losses = []
+    for settings in tried:
+        try:
+            losses.append(round(run(cleaning, calls, **settings).loss, 9))
+        except FloatingPointError:
+            losses.append(np.inf)
+    if not np.isfinite(losses).any():
+        raise ValueError("grids hold no settings with which the method stays finite")
+    best = tried[int(np.argmin(losses))]
+    return Tuned(run, best, [n for n, v in values.items() if len(v) > 1 and best[n] in (min(v), max(v))])
+
+
+def tune_cleaning(cleaning: SoftmaxCleaning, method: str, calls: int, x_steps: Sequence[float]) -> Tuned:
+    """One of the study's methods with its best settings on one split: see `least_loss`.
 
     Parameters
     ----------
@@ -168,7 +226,7 @@ def tune_cleaning(
 
     Returns
     -------
-    function, settings
+    Tuned
 
     Raises
     ------
@@ -181,20 +239,13 @@ def tune_cleaning(
     >>> from lib.constrained.bilevel_penalty.study import SoftmaxCleaning, tune_cleaning
     >>> from lib.problems.cleaning import cleaning_task
     >>> task = cleaning_task(np.eye(10)[np.arange(20) % 2], np.arange(20) % 2, n_train=10, n_val=5, share=0.4, seed=0)
-    >>> tune_cleaning(SoftmaxCleaning(task), "penalty", calls=63, x_steps=[10.0])[1]["alpha"]
+    >>> tune_cleaning(SoftmaxCleaning(task), "penalty", calls=63, x_steps=[10.0]).settings["alpha"]
     10.0
     """
     run, other, values = _METHODS[checks.choice("method", method, tuple(_METHODS))]
     calls = checks.integer("calls", calls, low=63, high=10_000_000)
-    steps = checks.array("x_steps", x_steps, ndim=1, above=0)
-    tried = [{"alpha": alpha, other: value} for alpha in steps.tolist() for value in values]
-    losses = []
-    for settings in tried:
-        try:
-            losses.append(round(run(cleaning, calls, **settings).loss, 9))
-        except FloatingPointError:  # diverged
-            losses.append(np.inf)
-    return run, tried[int(np.argmin(losses))]
+    steps = checks.array("x_steps", x_steps, ndim=1, above=0).tolist()
+    return least_loss(run, cleaning, calls, **{"alpha": steps, other: values})
 
 
 def mnist_task(n_train: int, seed: int) -> CleaningTask:

@@ -88,8 +88,13 @@ class WideToy:
         self.x0 = torch.tensor([2.0, -1.0, 1.5], dtype=torch.float64).repeat(self.runs, 1)
         self.y0 = torch.zeros(self.runs, 6, dtype=torch.float64)
         self._pseudo = torch.linalg.pinv(self.A, rtol=1e-9)
-        self._AtA, self._AtB, self._BtB = (p.mT @ q for p, q in ((self.A, self.A), (self.A, self.B), (self.B, self.B)))
+        both = torch.cat([-self.B, self.A], 2)
+        self._lower = both.mT @ both  # g's second derivatives in (x, y)
+        self._AtA, self._AtB = self._lower[:, 3:, 3:], -self._lower[:, 3:, :3]
         self._back = self._pseudo @ self.B  # A^+ B
+        at_zero = self._slope(torch.zeros_like(self.x0))
+        columns = [self._slope(e.expand_as(self.x0)) - at_zero for e in torch.eye(3, dtype=torch.float64)]
+        self._at_zero, self._hessian = at_zero, torch.stack(columns, -1)  # the exact objective is a quadratic
 
     def _left(self, x: Tensor, y: Tensor) -> Tensor:
         return y - self.c - _times(self.D, x)
@@ -109,7 +114,8 @@ class WideToy:
 
     def lower_slopes(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of g."""
-        return _times(self._BtB, x) - _times(self._AtB.mT, y), _times(self._AtA, y) - _times(self._AtB, x)
+        by_x, by_y = _times(self._lower, torch.cat([x, y], -1)).split((3, 6), -1)
+        return by_x, by_y
 
     @property
     def problem(self) -> BilevelProblem:
@@ -145,17 +151,17 @@ class WideToy:
         free = self.c + _times(self.D, x)
         return _times(self._back, x) + free - _times(self._pseudo, _times(self.A, free))
 
-    def slope(self, x: Tensor) -> Tensor:
-        """Gradient of the exact hyper-objective, shape (runs, 3)."""
+    def _slope(self, x: Tensor) -> Tensor:
         by_x, by_y = self.upper_slopes(x, self.best(x))
         return by_x + _times(self._back.mT, by_y)
 
+    def slope(self, x: Tensor) -> Tensor:
+        """Gradient of the exact hyper-objective, shape (runs, 3)."""
+        return self._at_zero + _times(self._hessian, x)
+
     def curvature(self) -> Tensor:
         """Largest second derivative of each problem's exact hyper-objective, a quadratic; shape (runs,)."""
-        at_zero, columns = self.slope(torch.zeros_like(self.x0)), []
-        for e in torch.eye(3, dtype=torch.float64):
-            columns.append(self.slope(e.expand_as(self.x0)) - at_zero)
-        return torch.linalg.eigvalsh(torch.stack(columns, -1))[:, -1]
+        return torch.linalg.eigvalsh(self._hessian)[:, -1]
 
     def solve(self, x: Tensor, sigma: float) -> Tensor:
         """Minimizers of sigma f + g; of g, nearest to zero, for sigma = 0."""

@@ -199,7 +199,11 @@ def tuned_race(
     chosen, needed = {}, {}
     for name, make in _tunable(task, size, m).items():
         grid = GRIDS[name]
-        chosen[name] = grid[int(np.argmin([gradients_to(task, tuning, make(v), level) for v in grid]))]
+        chosen[name], fewest = grid[0], steps
+        for value in grid:  # none is followed longer than the best before it
+            count = gradients_to(task, tuning[:fewest], make(value), level)
+            if count < fewest:
+                chosen[name], fewest = value, count
         needed[name] = np.array([gradients_to(task, order, make(chosen[name]), level) for order in orders])
     return chosen, needed
 

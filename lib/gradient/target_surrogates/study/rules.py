@@ -83,6 +83,12 @@ def sso_rule(
     return step
 
 
+def _batch_gradient(kind: str) -> Callable[[Floats, Floats, Floats], Floats]:
+    """Gradient of the batch's mean loss with respect to the parameters of a linear model."""
+    gradient = TARGET_LOSSES[checks.choice("kind", kind, tuple(TARGET_LOSSES))].gradient
+    return lambda X, y, theta: X.T @ gradient(X @ theta, y) / len(X)
+
+
 def gradient_rule(
     kind: str = "logistic", step: float = 1.0, schedule: str = "constant", total_steps: int | None = None
 ) -> Rule:
@@ -103,12 +109,11 @@ def gradient_rule(
     >>> study.gradient_rule("logistic", step=1.0)(np.array([[1.0], [2.0]]), np.array([1.0, 0.0]), np.zeros(1), 0)
     array([-0.25])
     """
-    loss, step = TARGET_LOSSES[checks.choice("kind", kind, tuple(TARGET_LOSSES))], checks.positive("step", step)
+    slope, step = _batch_gradient(kind), checks.positive("step", step)
     checks.choice("schedule", schedule, ("constant", "sqrt", "exponential"))
 
     def move(X: Floats, y: Floats, theta: Floats, t: int) -> Floats:
-        slope = X.T @ loss.gradient(X @ theta, y) / len(X)
-        return theta - target_step(schedule, t, step, total_steps) * slope
+        return theta - target_step(schedule, t, step, total_steps) * slope(X, y, theta)
 
     return move
 
@@ -167,15 +172,15 @@ def adam_rule(kind: str = "logistic", step: float = 0.01) -> Rule:
     >>> study.adam_rule("logistic", 0.1)(np.array([[1.0], [2.0]]), np.array([1.0, 0.0]), np.zeros(1), 0).round(6)
     array([-0.1])
     """
-    loss, step = TARGET_LOSSES[checks.choice("kind", kind, tuple(TARGET_LOSSES))], checks.positive("step", step)
-    memory: dict[str, Any] = {"first": 0.0, "second": 0.0}
+    slope, step = _batch_gradient(kind), checks.positive("step", step)
+    first: Any = 0.0
+    second: Any = 0.0
 
     def move(X: Floats, y: Floats, theta: Floats, t: int) -> Floats:
-        slope = X.T @ loss.gradient(X @ theta, y) / len(X)
-        memory["first"] = 0.9 * memory["first"] + 0.1 * slope
-        memory["second"] = 0.999 * memory["second"] + 0.001 * slope**2
-        first, second = memory["first"] / (1 - 0.9 ** (t + 1)), memory["second"] / (1 - 0.999 ** (t + 1))
-        return theta - step * first / (np.sqrt(second) + 1e-8)
+        nonlocal first, second
+        s = slope(X, y, theta)
+        first, second = 0.9 * first + 0.1 * s, 0.999 * second + 0.001 * s**2
+        return theta - step * first / (1 - 0.9 ** (t + 1)) / (np.sqrt(second / (1 - 0.999 ** (t + 1))) + 1e-8)
 
     return move
 
@@ -195,13 +200,14 @@ def adagrad_rule(kind: str = "logistic", step: float = 0.1) -> Rule:
     >>> study.adagrad_rule("logistic", 0.1)(np.array([[1.0], [2.0]]), np.array([1.0, 0.0]), np.zeros(1), 0).round(6)
     array([-0.1])
     """
-    loss, step = TARGET_LOSSES[checks.choice("kind", kind, tuple(TARGET_LOSSES))], checks.positive("step", step)
-    memory: dict[str, Any] = {"squares": 0.0}
+    slope, step = _batch_gradient(kind), checks.positive("step", step)
+    squares: Any = 0.0
 
     def move(X: Floats, y: Floats, theta: Floats, t: int) -> Floats:
-        slope = X.T @ loss.gradient(X @ theta, y) / len(X)
-        memory["squares"] = memory["squares"] + slope**2
-        return theta - step * slope / (np.sqrt(memory["squares"]) + 1e-10)
+        nonlocal squares
+        s = slope(X, y, theta)
+        squares = squares + s**2
+        return theta - step * s / (np.sqrt(squares) + 1e-10)
 
     return move
 

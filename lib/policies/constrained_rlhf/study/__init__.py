@@ -3,6 +3,7 @@
 from lib.policies.constrained_rlhf.study.bandits import (
     IDEAL,
     Instance,
+    balance,
     instance,
     instance_on,
     joint_point,
@@ -69,6 +70,7 @@ __all__ = [
     "Task",
     "accuracy",
     "bags",
+    "balance",
     "clauses",
     "corpus",
     "evaluate",

@@ -198,3 +198,36 @@ def primal(bandit: TiltedBandit, theta: Any) -> np.ndarray:
     bounds = [(1e-12, 1.0)] * len(bandit.pi0)
     found = minimize(divergence, bandit.pi0, jac=True, method="SLSQP", bounds=bounds, constraints=[constraint], options=options)
     return np.asarray(found.x)
+
+
+def balance(bandit: TiltedBandit, mu: Any) -> tuple[np.ndarray, float]:
+    """Multipliers (N,) at which the paper's mixture of normalized advantages is zero on a tilted policy, and how near to zero.
+
+    Equation (13). Moments are exact, no floor is under a deviation. A policy to which training comes to rest has such
+    multipliers; squashed ones must be below 1.
+
+    Parameters
+    ----------
+    bandit : TiltedBandit
+    mu : array_like, shape (N,)
+        Multipliers of the policy, not all zero; no reward may be constant.
+
+    Examples
+    --------
+    >>> from lib.policies.constrained_rlhf import study
+    >>> bandit = study.instance(rho=0.0, seed=0).bandit
+    >>> lam, rest = study.balance(bandit, [0.1, -0.05])
+    >>> bool(lam[0] > 1), rest < 1e-9
+    (True, True)
+    """
+    pi = bandit.policy(mu)
+    own = -bandit.beta * np.log(pi / bandit.pi0)
+    columns = np.vstack([own, bandit.rewards])
+    columns = columns - (columns @ pi)[:, None]
+    spread = np.sqrt(columns**2 @ pi)
+    if not (spread > 1e-12 * np.abs(columns).max()).all():
+        raise ValueError("mu must tilt the base policy, and no reward may be constant")
+    pull = np.asarray(mu, dtype=float) * spread[1:]
+    lam = len(pull) * pull / (spread[0] + pull.sum())  # (13)
+    weights = np.concatenate([[len(lam) - lam.sum()], lam])  # (2)
+    return lam, float(np.abs(weights @ (columns / spread[:, None])).max())
