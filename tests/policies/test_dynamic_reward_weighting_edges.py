@@ -70,6 +70,9 @@ def test_equal_measures_are_not_below_their_mean_whatever_the_sum_rounds_to():
     assert np.sum([0.1, 0.1, 0.1]) / 3 > 0.1
     assert drw.RunningRewards([False])([[0.1], [0.1], [0.1]]).ravel().tolist() == [0, 0, 0]
     assert drw.RunningRewards([False])([[-0.1], [-0.1], [-0.3]]).ravel().tolist() == [0, 0, 1]
+    for value in (0.0, *np.arange(-50, 51) / 7):  # whichever way it rounds, and at zero
+        assert not drw.RunningRewards([False])(np.full((6, 1), value)).any(), value
+    assert drw.RunningRewards([False])([[1e-9], [3e-9]]).ravel().tolist() == [1, 0]  # in units however small
     with pytest.raises(ValueError, match="measured"):
         drw.RunningRewards([True])([[1e308], [1e308]])
 
