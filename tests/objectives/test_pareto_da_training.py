@@ -300,8 +300,11 @@ def test_half_precision_losses_are_summed_in_single():
     assert not torch.equal(rounded, torch.tensor(told["losses"], dtype=torch.float64))
 
 
-def test_seeds_of_any_size():
-    assert not torch.equal(*(Adaptation(nn.Linear(4, 8), 8, 2, seed=s).head.weight for s in (2**70 + 1, 2)))
+def test_seeds_of_64_bits():
+    first = [Adaptation(nn.Linear(4, 8), 8, 2, seed=s).head.weight for s in (2**63 - 1, 2)]
+    assert not torch.equal(*first)
+    with pytest.raises(ValueError, match="seed"):
+        Adaptation(nn.Linear(4, 8), 8, 2, seed=2**70)
 
 
 # ---------------------------------------------------------------------------------------------------------- estimator
