@@ -51,7 +51,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            checks.integer(name, getattr(self, name), low=1)
+            checks.integer(name, getattr(self, name), low=1, wide=name == "magnitude")
 
 
 @dataclass(frozen=True)
