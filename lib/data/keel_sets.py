@@ -22,9 +22,9 @@ yeast-1_vs_7 yeast-2_vs_4 yeast-2_vs_8 yeast1 yeast3 yeast4 yeast5 yeast6 zoo-3
 KEEL_NAMES: tuple[str, ...] = tuple(_NAMES.split())
 
 _MULTICLASS_NAMES = """
-contraceptive hayes-roth iris led7digit letter marketing movement_libras mushroom optdigits penbased satimage segment
-spambase splice tae texture vehicle vowel wine
+contraceptive hayes-roth ionosphere iris led7digit letter marketing movement_libras mushroom optdigits penbased satimage
+segment sonar spambase splice tae texture vehicle vowel wine
 """
 
-#: The standard sets with three classes or more, and two of the two-class sets.
+#: The standard sets with three classes or more, and four of the two-class sets.
 KEEL_MULTICLASS_NAMES: tuple[str, ...] = tuple(_MULTICLASS_NAMES.split())

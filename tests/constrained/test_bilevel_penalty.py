@@ -362,3 +362,11 @@ def test_defaults_are_those_that_the_docstrings_name():
     assert (double["inner_steps"].default, double["batch"].default, double["rho"].default) == (10, 1, np.inf)
     assert bp.PowerSchedule(2.0, 1.0, most=0.5)(0) == 0.5
     assert bp.PowerSchedule(2.0, 1.0)(3) == 0.5
+
+
+@pytest.mark.parametrize("value", [torch.tensor([1, 2]), torch.tensor([1j]), torch.empty(0), torch.tensor([np.nan])])
+def test_steps_by_coordinate_are_floats(value):
+    from lib.constrained.bilevel_penalty import loops
+
+    with pytest.raises((TypeError, ValueError), match="alpha must"):
+        loops._value("alpha", value, 0, {"above": 0.0})

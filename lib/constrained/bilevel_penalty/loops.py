@@ -357,8 +357,8 @@ def _value(name: str, schedule: Any, k: int, bounds: _Bounds) -> Any:
     value = schedule(k) if callable(schedule) else schedule
     if not isinstance(value, Tensor) or value.ndim == 0:
         return checks.number(name, value, low=bounds.get("low"), high=bounds.get("high"), above=bounds.get("above"))
+    value = checks.tensor(name, value, finite=False)
     if bounds.get("low", bounds.get("above", 0)) < value.min() and value.max() <= bounds.get("high", sys.float_info.max):
         return value  # every step comes by here; what is out of range is named below
-    value = checks.tensor(name, value)
     checks.array(name, value, low=bounds.get("low"), high=bounds.get("high"), above=bounds.get("above"))
     return value

@@ -40,7 +40,7 @@ PAPER = {
 def seeded(seed: int) -> Iterator[None]:
     """Torch's random numbers from this seed inside, and as they were afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed % 2**64)
+        torch.manual_seed(seed)
         yield
 
 

