@@ -142,8 +142,8 @@ def ledger_table(slug: str, live: Mapping[str, tuple[str, str]] | None = None) -
         for entry in entries:
             says = [_says(entry)] if by_paper else []
             score = known.get(entry.id)
-            here = "<br>(the chapter page's run)" if live is None and score and score.values and entry.id not in recorded else ""
-            cells = [f"{_word(kind, score.verdict)}{_told(entry, score)}{here}" if score else "–"]
+            aside = "" if score is None or not score.values or entry.id in recorded else "<br>(the chapter page's run)"
+            cells = [f"{_word(kind, score.verdict)}{_told(entry, score)}{aside}" if score else "–"]
             if live is not None:
                 word, text = live.get(entry.id, ("–", ""))
                 cells.append(f"{_word(kind, word)}{text}")

@@ -101,17 +101,20 @@ def test_the_scoreboard_shows_recorded_runs_and_folds_all_but_the_claims(recorde
     text = scoreboard.ledger_table("toy")
     assert "this page's run" not in text
     claims, _, folded = text.partition("<details")
-    assert "**C1**" in claims and "**C2**" not in claims and "**C2**" in folded
+    assert "**C1**" in claims
+    assert "**C2**" not in claims
+    assert "**C2**" in folded
     assert text.count("<details") == text.count("</details>") == 2
     # Markdown takes a table for one only where a blank line stands before it.
     assert all(after.startswith("\n\n|") for after in text.split("</summary>")[1:])
-    assert [line for line in text.splitlines() if "<summary>" in line][0].endswith("checked: 1</summary>")
+    assert next(line for line in text.splitlines() if "<summary>" in line).endswith("checked: 1</summary>")
 
 
 def test_of_what_a_paper_derives_the_place_is_enough(recorded):
     recorded += [run([0.3, 0.31])]
     text = scoreboard.ledger_table("toy")
-    assert "| 0.4 (Table 1) |" in text and "| eq. 3, ours |" not in text
+    assert "| 0.4 (Table 1) |" in text
+    assert "| eq. 3, ours |" not in text
     assert "| eq. 3 |" in text
 
 
