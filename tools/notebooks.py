@@ -239,7 +239,7 @@ def listing() -> str:
 
 
 def stamp() -> None:
-    """Write the repository's address into every chapter, the README, pyproject.toml and CITATION.cff, and the README's table."""
+    """Write the address of the repository into chapters, README, pyproject.toml and CITATION.cff, and the README's table."""
     url, _ = repository()
     for path in chapters():
         notebook = json.loads(path.read_text(encoding="utf-8"))
