@@ -118,7 +118,7 @@ floating:
 	$(PY) -m tools.lock --resolve $(RESOLVE) > $(VENV)/requirements.txt
 	$(PIP) -r $(VENV)/requirements.txt
 	$(PIP) --no-deps --editable .
-	$(PY) -m pytest -n 2 -q -m "not network" --deselect tests/book/test_environment.py --ignore tests/book/test_html.py --ignore tests/book/test_browser.py
+	$(PY) -m pytest -n 2 -q -m "not network" --deselect tests/book/test_environment.py --ignore tests/book/test_html.py --ignore tests/book/test_browser.py --ignore tests/book/test_editions.py
 
 clean: ## Remove what is built
 	rm -rf _build _static/mathjax book/_generated book/api book/gallery.md book/api.md book/data.md book/costs.md

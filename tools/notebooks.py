@@ -259,7 +259,7 @@ def stamp() -> None:
         write(ROOT / name, re.sub(pattern, rf"\g<1>{url}\g<2>", text))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     start, _, rest = text.partition("<!-- chapters -->\n")
-    write(ROOT / "README.md", f"{start}<!-- chapters -->\n{listing()}\n{rest[rest.index('<!-- -->'):]}")
+    write(ROOT / "README.md", f"{start}<!-- chapters -->\n{listing()}\n{rest[rest.index('<!-- -->') :]}")
 
 
 def _targets(slugs: list[str]) -> list[Path]:

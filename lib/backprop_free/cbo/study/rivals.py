@@ -107,7 +107,7 @@ def race_cma(
     Examples
     --------
     >>> from lib.backprop_free.cbo import study
-    >>> 0 < study.race_cma(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3) < 2000
+    >>> 0 < study.race_cma(lambda x: (x**2).sum(-1), [1.0, 1.0], 0.5, target=1e-3, budget=5000) < 2000
     True
     """
     start, std, rng = checks.array("x0", x0, ndim=1), checks.positive("std", std), checks.generator("seed", seed)
