@@ -124,27 +124,42 @@ def ledger_table(slug: str, live: Mapping[str, tuple[str, str]] | None = None) -
     ----------
     slug : str
     live : mapping, optional
-        Entry id -> (verdict, measured in words) of a run that is going on; without it, those of the stored chapter.
+        Entry id -> (verdict, measured in words) of a run that is going on, for a column beside the recorded runs. Without it
+        the table is for the scoreboard: the recorded runs alone (of what they left out, the stored chapter, which is said), and
+        all but the claims is folded, so that the page can be read on a phone.
     """
     recorded = full_scores(slug)
-    if live is None:
-        told = book_scores(slug)
-        live = {e.id: (told[e.id].verdict, _told(e, told[e.id])) for e in papers.sheet(slug).claims if e.id in told}
+    known = recorded if live is not None else scores(slug)
     parts = []
     for kind, heading in HEADINGS.items():
         entries = [entry for entry in papers.sheet(slug).claims if entry.kind == kind]
         if not entries:
             continue
         by_paper = kind in ("claim", "check")
-        head = ["", "stated", *(["the paper says"] if by_paper else []), "recorded runs", "this page's run"]
-        parts += ["", f"**{heading}**", "", row(*head), row(*["---"] * len(head))]
+        columns = ["recorded runs"] + (["this page's run"] if live is not None else [])
+        head = ["", "stated", *(["the paper says"] if by_paper else []), *columns]
+        rows = [row(*head), row(*["---"] * len(head))]
         for entry in entries:
-            word, text = live.get(entry.id, ("–", ""))
-            score = recorded.get(entry.id)
-            says = [f"{escaped(entry.paper)} ({escaped(_place(entry))})"] if by_paper else []
-            full = f"{_word(kind, score.verdict)}{_told(entry, score)}" if score else "–"
-            parts.append(row(f"**{entry.id}**", escaped(entry.statement), *says, full, f"{_word(kind, word)}{text}"))
+            says = [_says(entry)] if by_paper else []
+            score = known.get(entry.id)
+            aside = "" if score is None or not score.values or entry.id in recorded else "<br>(the chapter page's run)"
+            cells = [f"{_word(kind, score.verdict)}{_told(entry, score)}{aside}" if score else "–"]
+            if live is not None:
+                word, text = live.get(entry.id, ("–", ""))
+                cells.append(f"{_word(kind, word)}{text}")
+            rows.append(row(f"**{entry.id}**", escaped(entry.statement), *says, *cells))
+        if live is None and kind != "claim":
+            summary = f"<summary>{heading}: {len(entries)}</summary>"
+            parts += ["", f'<details class="entries">{summary}', "", *rows, "", "</details>"]
+        else:
+            parts += ["", f"**{heading}**", "", *rows]
     return "\n".join(parts[1:]) + _footnote(recorded)
+
+
+def _says(entry: papers.Entry) -> str:
+    """The paper's words and where they stand; of what it derives and does not measure, where alone."""
+    place = escaped(_place(entry))
+    return place if entry.paper == "-" else f"{escaped(entry.paper)} ({place})"
 
 
 def _word(kind: str, word: str) -> str:

@@ -96,6 +96,28 @@ def test_tables_speak_in_words_and_escape_them(recorded):
     assert "an earlier version" in scoreboard.glance("toy", ["C1"])
 
 
+def test_the_scoreboard_shows_recorded_runs_and_folds_all_but_the_claims(recorded):
+    recorded += [run([0.3, 0.31]), run([0.32, 0.29])]
+    text = scoreboard.ledger_table("toy")
+    assert "this page's run" not in text
+    claims, _, folded = text.partition("<details")
+    assert "**C1**" in claims
+    assert "**C2**" not in claims
+    assert "**C2**" in folded
+    assert text.count("<details") == text.count("</details>") == 2
+    # Markdown takes a table for one only where a blank line stands before it.
+    assert all(after.startswith("\n\n|") for after in text.split("</summary>")[1:])
+    assert next(line for line in text.splitlines() if "<summary>" in line).endswith("checked: 1</summary>")
+
+
+def test_of_what_a_paper_derives_the_place_is_enough(recorded):
+    recorded += [run([0.3, 0.31])]
+    text = scoreboard.ledger_table("toy")
+    assert "| 0.4 (Table 1) |" in text
+    assert "| eq. 3, ours |" not in text
+    assert "| eq. 3 |" in text
+
+
 def test_counts_are_drawn_with_numbers():
     _, ax = plt.subplots()
     scoreboard.draw_counts(ax, {"a": Counter({"reproduced": 3, "partly": 1}), "b": Counter()}, papers.KINDS["claim"])

@@ -90,9 +90,13 @@ def build(kind: str, folder: Path, pages: Sequence[str] = ()) -> Path:
 
 
 def to_the_top(built: Path, root: str) -> Path:
-    """Copy the single page, which Sphinx puts into a folder but links as if it stood at the top, to where its links lead."""
+    """The single page, which Sphinx puts into a folder but links as if it stood at the top, where its links lead.
+
+    Tables that are folded on the screen stand open in it; folded cells do not (`_static/book.css`).
+    """
     target = built / f"{NAME}.html"
-    shutil.copy(built / f"{root}.html", target)
+    text = (built / f"{root}.html").read_text(encoding="utf-8")
+    target.write_text(text.replace('<details class="entries">', '<details class="entries" open>'), encoding="utf-8")
     return target
 
 
@@ -189,6 +193,8 @@ def plain_page(page: minidom.Document) -> list[minidom.Element]:
         for element in page.getElementsByTagName(name):
             if element.parentNode is not None and (name != "details" or "hide" in _classes(element)):
                 _drop(element)
+            elif name == "details":
+                element.setAttribute("open", "open")
     for slider in [element for element in page.getElementsByTagName("div") if "frames" in _classes(element)]:
         for label in slider.getElementsByTagName("label"):
             _drop(label)

@@ -229,8 +229,17 @@ def caption(cell: dict[str, Any]) -> str:
     return found[-1].partition(".** ")[2] if found else ""
 
 
+def listing() -> str:
+    """The chapters as the README's table."""
+    rows = ["| chapter | paper | package |", "|---|---|---|"]
+    for slug, part in papers.slugs().items():
+        link = f"[{papers.heading(slug)}](book/{part}/{slug}.ipynb)"
+        rows.append(f"| {link} | {papers.sheet(slug).title} | `lib.{part}.{slug}` |")
+    return "\n".join(rows)
+
+
 def stamp() -> None:
-    """Write the repository's address into every chapter, the README, pyproject.toml and CITATION.cff."""
+    """Write the repository's address into every chapter, the README, pyproject.toml and CITATION.cff, and the README's table."""
     url, _ = repository()
     for path in chapters():
         notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -248,6 +257,9 @@ def stamp() -> None:
     }.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         write(ROOT / name, re.sub(pattern, rf"\g<1>{url}\g<2>", text))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    start, _, rest = text.partition("<!-- chapters -->\n")
+    write(ROOT / "README.md", f"{start}<!-- chapters -->\n{listing()}\n{rest[rest.index('<!-- -->'):]}")
 
 
 def _targets(slugs: list[str]) -> list[Path]:

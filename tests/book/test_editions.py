@@ -118,7 +118,7 @@ def test_without_chromium_the_formulas_stay_and_it_is_said(tmp_path, monkeypatch
     for gone in ("<script", "folded", "<input", "a.png"):
         assert gone not in page
     assert "b.png" in page
-    assert "open" in page
+    assert 'class="kept" open="open"' in page
     assert "mathml" not in parts["content.opf"]
 
 
@@ -134,6 +134,14 @@ def test_editions_have_no_launch_buttons_and_no_api():
 def test_an_unknown_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="kind must be 'pdf' or 'epub', got 'doc'"):
         editions.build("doc", tmp_path)
+
+
+def test_tables_that_the_screen_folds_are_printed_open(tmp_path):
+    folded = '<details class="admonition hide"><p>code</p></details>'
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.html").write_text(f'<details class="entries"><p>K1</p></details>{folded}', encoding="utf-8")
+    printed = editions.to_the_top(tmp_path, "a/b").read_text(encoding="utf-8")
+    assert printed == f'<details class="entries" open><p>K1</p></details>{folded}'
 
 
 def test_print_shows_a_still_and_no_navigation():

@@ -9,6 +9,7 @@ import pytest
 
 from lib import papers
 from tests.conftest import ROOT
+from tools import notebooks
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -40,6 +41,10 @@ def test_commands_name_what_exists():
             assert set(named) <= {"all", *papers.slugs()}, command
     for name in re.findall(r"`make ([a-z-]+)", TEXT):
         assert name in targets
+
+
+def test_all_chapters_are_listed():
+    assert f"<!-- chapters -->\n{notebooks.listing()}\n<!-- -->" in TEXT, "the table is another today: make stamp"
 
 
 def test_extras_that_are_named_exist():
