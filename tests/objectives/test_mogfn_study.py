@@ -119,6 +119,25 @@ def test_separate_samplers_share_the_updates(grid):
         study.separate_samplers(grid, omega, 2, 16, seed=0)
 
 
+def test_separate_samplers_have_their_own_rate(grid):
+    omega = np.array([[0.25, 0.75]])
+    (rng,) = np.random.default_rng(0).spawn(1)
+    alone = study.grid_sampler(grid, 5, 16, seed=rng, preferences=omega[0], **study.SEPARATE)
+    assert study.separate_samplers(grid, omega, 5, 16, seed=0).tolist() == study.judge(alone, omega).variation.tolist()
+    other = study.separate_samplers(grid, omega, 5, 16, seed=0, lr=1e-4, lr_z=1e-3)
+    assert other.tolist() != study.judge(alone, omega).variation.tolist()
+
+
+def test_tuning_on_the_grid_trains_the_variant_it_names():
+    grid, omega = HyperGrid(["branin", "currin"], 3), simplex_grid(2, 11)
+    for name, key in tuning.VARIANTS.items():
+        value, found = next(tuning.tune(f"{name}, grid", 2, 8, horizon=3))
+        model = study.grid_sampler(grid, 2, 8, variant=key, seed=10_000, lr=value, lr_z=10 * value)
+        assert found == study.judge(model, omega).variation.mean()
+    value, found = next(tuning.tune("separate, grid", 11, 8, horizon=3))
+    assert found == study.separate_samplers(grid, omega, 11, 8, seed=10_000, lr=value, lr_z=10 * value).mean()
+
+
 def test_near_best_by_hand(task):
     strings = ["AVCA", "AAAA", "AVAV", "CCCC", "AVAV", "VCVC"]
     best, diversity, mean = study.near_best(task, strings, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], k=2)
@@ -158,7 +177,7 @@ def test_nsga2_finds_a_front_of_strings_that_are_allowed(task):
 
 @pytest.mark.parametrize("method", tuning.GRIDS)
 def test_tuning_tries_every_setting(method):
-    rows = list(tuning.tune(method, 2, 8, horizon=3, max_len=5))
+    rows = list(tuning.tune(method, 11 if "separate" in method else 2, 8, horizon=3, max_len=5))
     values = sorted({row[0] for row in rows})
     assert values == tuning.GRIDS[method]
     assert len(rows) == len(values) * (len(tuning.EXPONENTS) if "rival" in method else 1)
@@ -166,10 +185,12 @@ def test_tuning_tries_every_setting(method):
 
 
 def test_no_tuned_setting_lies_at_an_edge():
-    for settings, method in ((study.GRID, "sampler, grid"), (study.VARIANTS["thermometer"], "thermometer, grid"),
+    on_grid = [(study.GRID | study.VARIANTS[key], f"{name}, grid") for name, key in tuning.VARIANTS.items()]
+    for settings, method in (*on_grid, (study.SEPARATE, "separate, grid"),
                              (study.STRINGS, "sampler, strings"), (study.STRINGS_RAW, "raw, strings"),
                              (study.GRID_RIVAL, "rival, grid"), (study.STRINGS_RIVAL, "rival, strings")):  # fmt: skip
         tried = tuning.GRIDS[method]
+        assert settings["lr"] in tried, method
         assert tried[0] < settings["lr"] < tried[-1], method
         if "rival" in method:
             assert tuning.EXPONENTS[0] <= settings["beta"] < tuning.EXPONENTS[-1], method

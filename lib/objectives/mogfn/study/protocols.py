@@ -16,6 +16,7 @@ __all__ = [
     "GRID",
     "GRID_RIVAL",
     "NSGA_RATE",
+    "SEPARATE",
     "STRINGS",
     "STRINGS_RAW",
     "STRINGS_RIVAL",
@@ -35,23 +36,24 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 #: Settings found by `study.tuning`, on seeds that no experiment uses.
 GRID: dict[str, Any] = {"encoding": "raw", "lr": 1e-2, "lr_z": 1e-1}
+SEPARATE: dict[str, Any] = {"lr": 2e-2, "lr_z": 2e-1}
 GRID_RIVAL: dict[str, Any] = {"encoding": "raw", "lr": 1e-3, "beta": 64.0}
 STRINGS: dict[str, Any] = {"encoding": "thermometer", "hidden": (64, 64), "lr": 4e-3, "lr_z": 1e-1}
 STRINGS_RAW: dict[str, Any] = {**STRINGS, "encoding": "raw", "lr": 3.2e-2, "lr_z": 3.2e-1}
 STRINGS_RIVAL: dict[str, Any] = {"encoding": "raw", "hidden": (64, 64), "lr": 1e-3, "beta": 1.0}
 #: Mutated letters of a child of NSGA-II, in the mean.
 NSGA_RATE = 0.5
-#: What each compared model changes; "one omega" stands for a group as large as the batch.
+#: What each compared model changes, its tuned rate too where it is another; "one omega": a group as large as the batch.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "thermometer": {"encoding": "thermometer", "lr": 5e-3, "lr_z": 5e-2},
     "corners": {"dirichlet_alpha": 0.2},
-    "middle": {"dirichlet_alpha": 5.0},
+    "middle": {"dirichlet_alpha": 5.0, "lr": 2e-2, "lr_z": 2e-1},
     "one omega": {},
     "beta 4": {"beta": 4.0},
     "beta 64": {"beta": 64.0},
     "three objectives": {},
-    "middle only": {"preferences": [0.5, 0.5]},
+    "middle only": {"preferences": [0.5, 0.5], "lr": 5e-3, "lr_z": 5e-2},
 }
 
 
@@ -204,7 +206,7 @@ def grid_rival(env: HyperGrid, steps: int, batch: int, seed: Any = None, **chang
 
 
 def separate_samplers(
-    env: HyperGrid, omega: npt.ArrayLike, steps: int, batch: int, beta: float = 16.0, seed: Any = None
+    env: HyperGrid, omega: npt.ArrayLike, steps: int, batch: int, beta: float = 16.0, seed: Any = None, **changes: Any
 ) -> Array:
     """Total variation at each preference of a sampler of its own, all of which share the updates of one.
 
@@ -217,6 +219,8 @@ def separate_samplers(
     batch : int
     beta : float
     seed : int, Generator or None
+    **changes
+        Of the tuned settings `SEPARATE`.
 
     Returns
     -------
@@ -233,7 +237,7 @@ def separate_samplers(
     steps = checks.integer("steps", steps, low=len(omega))
     found = []
     for row, rng in zip(omega, checks.generator("seed", seed).spawn(len(omega)), strict=True):
-        model = grid_sampler(env, steps // len(omega), batch, beta, seed=rng, preferences=row)
+        model = grid_sampler(env, steps // len(omega), batch, beta, seed=rng, preferences=row, **{**SEPARATE, **changes})
         found.append(judge(model, row[None]).variation[0])
     return np.array(found)
 

@@ -18,13 +18,18 @@ from lib.objectives.mogfn import MOGFN, HyperGrid, MOReinforce, NGramTask, hyper
 from lib.objectives.mogfn.study import protocols
 from lib.objectives.mogfn.study.rivals import nsga2_strings
 
-__all__ = ["GRIDS", "tune"]
+__all__ = ["GRIDS", "VARIANTS", "tune"]
 
 _SEED = 10_000
 #: What is tried: learning rates of each method, exponents of MO-Reinforce, mutations of NSGA-II.
 GRIDS: dict[str, list[float]] = {
     "sampler, grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
     "thermometer, grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
+    "separate, grid": [0.01, 0.02, 0.04, 0.08, 0.16],
+    "equal weights, grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
+    "one a batch, grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
+    "Dirichlet(0.2), grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
+    "Dirichlet(5), grid": [0.0025, 0.005, 0.01, 0.02, 0.04],
     "sampler, strings": [0.0005, 0.001, 0.002, 0.004, 0.008],
     "raw, strings": [0.001, 0.004, 0.016, 0.032, 0.064],
     "rival, grid": [0.00025, 0.0005, 0.001, 0.002, 0.004],
@@ -33,6 +38,11 @@ GRIDS: dict[str, list[float]] = {
 }
 #: Exponents of MO-Reinforce's reward.
 EXPONENTS = (0.5, 1.0, 4.0, 16.0, 64.0, 256.0)
+#: Keys of `protocols.VARIANTS` behind those names on the grid; separate models are none of them.
+VARIANTS = {
+    "sampler": "plain", "thermometer": "thermometer", "equal weights": "middle only", "one a batch": "one omega",
+    "Dirichlet(0.2)": "corners", "Dirichlet(5)": "middle",
+}  # fmt: skip
 
 
 def tune(method: str, steps: int, batch: int = 64, horizon: int = 12, max_len: int = 18) -> Iterator[tuple[Any, ...]]:
@@ -70,19 +80,23 @@ def tune(method: str, steps: int, batch: int = 64, horizon: int = 12, max_len: i
             for beta in EXPONENTS:
                 yield value, beta, *_rival(grid if where == "grid" else task, omega, steps, batch, lr=value, beta=beta)
         elif where == "grid":
-            encoding = "thermometer" if name == "thermometer" else "raw"
-            changes: dict[str, Any] = {"lr": value, "lr_z": 10 * value, "encoding": encoding}
-            yield (
-                value,
-                float(
-                    protocols.judge(protocols.grid_sampler(grid, steps, batch, seed=_SEED, **changes), omega).variation.mean()
-                ),
-            )
+            yield value, float(_on_grid(name, grid, omega, steps, batch, {"lr": value, "lr_z": 10 * value}).mean())
         else:
-            changes = {"lr": value, "lr_z": max(0.1, 10 * value), "encoding": "raw" if name == "raw" else "thermometer"}
+            changes: dict[str, Any] = {
+                "lr": value,
+                "lr_z": max(0.1, 10 * value),
+                "encoding": "raw" if name == "raw" else "thermometer",
+            }
             sampler = MOGFN(task, beta=48.0, seed=_SEED, **{**protocols.STRINGS, **changes})
             losses = sampler.fit(steps, batch).losses
             yield value, float(np.mean(losses[-max(1, steps // 10) :]))
+
+
+def _on_grid(name: str, grid: HyperGrid, omega: np.ndarray, steps: int, batch: int, rates: dict[str, Any]) -> np.ndarray:
+    if name == "separate":
+        return protocols.separate_samplers(grid, omega, steps, batch, seed=_SEED, **rates)
+    model = protocols.grid_sampler(grid, steps, batch, variant=VARIANTS[name], seed=_SEED, **rates)
+    return protocols.judge(model, omega).variation
 
 
 def _rival(env: Any, omega: np.ndarray, steps: int, batch: int, **changes: Any) -> tuple[float, float]:
