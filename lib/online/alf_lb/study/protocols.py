@@ -299,6 +299,10 @@ def race(text: Text, names: Mapping[str, Any] | list[str], n_steps: int, seed: i
     }
 
 
+#: Of Sinkhorn's algorithm: low enough that what the entropy costs is small, high enough that its sweeps converge.
+TEMPERATURE = 0.002
+
+
 def routings(gamma: npt.ArrayLike, K: int, trained: npt.ArrayLike, n_iter: int = 400) -> dict[str, dict[str, float]]:
     """Ways to route one batch of real scores, against the exact program.
 
@@ -311,7 +315,7 @@ def routings(gamma: npt.ArrayLike, K: int, trained: npt.ArrayLike, n_iter: int =
     trained : array_like, shape (E,)
         Prices that training arrived at; may be negative.
     n_iter : int
-        Iterations of balancing on this batch, at least 1.
+        Iterations of balancing on this batch, and most sweeps of Sinkhorn's algorithm, at least 1.
 
     Returns
     -------
@@ -335,7 +339,7 @@ def routings(gamma: npt.ArrayLike, K: int, trained: npt.ArrayLike, n_iter: int =
         "top-K": np.zeros(g.shape[1]),
         "trained prices": start,
         "balanced here": here.prices[here.lagrangian.argmin()],
-        "Sinkhorn": sinkhorn_prices(g, K),
+        "Sinkhorn": sinkhorn_prices(g, K, TEMPERATURE, n_iter),
     }
     table = {name: _routed(g, K, topk_assign(g + p, K), p, best.fun) for name, p in prices.items()}
     return table | {"exact": _routed(g, K, best.x, best.prices, best.fun)}
