@@ -9,6 +9,11 @@ import torch
 from lib.online.alf_lb import InvStep, LoadBalancer, SparseMoE, SqrtStep, alf_lb, solve_assignment_lp
 from lib.online.alf_lb.study import sigmoid_scores, sinkhorn_prices
 
+#: Peer -> why ours takes longer.
+SLOWER = {
+    "Sinkhorn, 50 sweeps": "the peer takes 50 sweeps, ours 100 iterations",
+}
+
 GAMMA = sigmoid_scores(256, 16, seed=0)
 ROUTERS = {
     None: lambda: alf_lb(GAMMA, 2, SqrtStep(0.1), 100),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from lib import checks
 
@@ -16,23 +16,25 @@ Array = npt.NDArray[np.float64]
 NEWTON, CHANGE = 100, 1e-10
 
 
-def sinkhorn_prices(gamma: npt.ArrayLike, K: int, temperature: float = 0.02, n_iter: int = 50) -> Array:
+def sinkhorn_prices(gamma: npt.ArrayLike, K: int, temperature: float = 0.02, n_iter: int = 50, once: bool = False) -> Array:
     """Prices by Sinkhorn's algorithm: the assignment program with entropy added, both constraints scaled in turn.
 
-    A token takes a place at an expert at most once. So an entry is a logistic function, not an exponential one, and a scaling
-    has no closed form: Newton's method finds it. Without that bound, as the algorithm is usual for transport, a token may go
-    twice to its best expert, and with `K` above 1 the prices are those of another program.
+    Without `once` this is the algorithm as it is usual for transport: a token may take a place at an expert more than once, and
+    with `K` above 1 the prices are those of another program. With it an entry is a logistic function, not an exponential one,
+    and a scaling has no closed form: Newton's method finds it.
 
     Parameters
     ----------
     gamma : array_like, shape (T, E)
         Affinities.
     K : int
-        Experts of a token, 1 to E - 1.
+        Experts of a token; fewer than E with `once`.
     temperature : float
         Weight of the entropy, positive.
     n_iter : int
-        Sweeps over both constraints, at least 1; they end early where prices no longer change.
+        Sweeps over both constraints, at least 1; with `once` they end early where prices no longer change.
+    once : bool
+        Whether a token takes a place at an expert at most once, as in the assignment program.
 
     Returns
     -------
@@ -50,12 +52,19 @@ def sinkhorn_prices(gamma: npt.ArrayLike, K: int, temperature: float = 0.02, n_i
     """
     g = checks.array("gamma", gamma, ndim=2).astype(np.float64)
     tau, sweeps = checks.positive("temperature", temperature), checks.integer("n_iter", n_iter, low=1)
-    k = checks.integer("K", K, low=1, high=g.shape[1] - 1)
+    once = checks.boolean("once", once)
+    k = checks.integer("K", K, low=1, high=g.shape[1] - once)
     with np.errstate(over="ignore"):
         scaled = g / tau
     if not np.isfinite(scaled).all():
         raise ValueError(f"gamma over temperature must be finite, got temperature {tau:.3g}")
     p = np.zeros(g.shape[1])
+    if not once:
+        load = np.log(k * len(g) / g.shape[1])
+        for _ in range(sweeps):
+            rows = np.log(k) - logsumexp(scaled + p, axis=1)
+            p = load - logsumexp(scaled + rows[:, None], axis=0)
+        return np.asarray(tau * (p - p.mean()))
     for _ in range(sweeps):
         rows = _shift(scaled + p, k)
         before, p = p, _shift((scaled + rows[:, None]).T, k * len(g) / g.shape[1])
