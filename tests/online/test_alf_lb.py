@@ -225,3 +225,20 @@ def test_experts_in_another_order_are_the_same():
         one, two = al.alf_lb(g, 2, rule, 40), al.alf_lb(g[:, order], 2, rule, 40)
         np.testing.assert_allclose(two.prices, one.prices[:, order], atol=1e-12)
         np.testing.assert_array_equal(two.loads, one.loads[:, order])
+
+
+def test_loads_and_targets_of_absurd_size_are_named():
+    with pytest.raises(ValueError, match="load"):
+        al.max_violation([1e308, 1e308])
+    with pytest.raises(ValueError, match="target"):
+        ConstStep(0.1).eps(1, [0.0, 0.0], 1e-310)
+
+
+@pytest.mark.parametrize(("T", "E", "K"), [(4, 2, 1), (6, 3, 1), (3, 3, 2), (4, 4, 2), (6, 3, 2)])
+def test_the_program_is_the_best_of_all_balanced_assignments(T, E, K):
+    gamma = np.random.default_rng(T).random((T, E)).round(2)  # some ties
+    best = -np.inf
+    for chosen in itertools.product(itertools.combinations(range(E), K), repeat=T):
+        if (np.bincount(np.concatenate(chosen), minlength=E) == K * T // E).all():
+            best = max(best, sum(gamma[i, list(c)].sum() for i, c in enumerate(chosen)))
+    assert al.solve_assignment_lp(gamma, K).fun == pytest.approx(best, abs=1e-9)

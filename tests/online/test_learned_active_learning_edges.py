@@ -1,8 +1,11 @@
 """Values at the edges: near-certain answers, tied instances, baselines, early stops."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 from lib.online import learned_active_learning as lal
 from lib.online.learned_active_learning import (
@@ -129,3 +132,35 @@ def test_regret_in_another_unit_is_the_same_game(unit):
         table = lal.TablePolicy(lal.Lattice(lal.QueryProblem(scale * np.eye(3)), 2))
         rows.append(table.probabilities([[1, 1, 0]], [[1, -1, 0]])[1])
     np.testing.assert_array_equal(*rows)
+
+
+def test_the_game_is_the_linear_program_over_all_plans():
+    thetas = np.array([[0.7, 0.5], [-0.4, 0.6], [-0.5, -0.3]])
+    problem = lal.thresholds(2)
+    costs, rows = problem.losses(thetas), []
+    for first, *rest in itertools.product(range(2), range(2), range(2), *[range(3)] * 4):
+        then, told = rest[:2], rest[2:]  # what is asked after either answer, what is recommended after all four
+        rows.append([
+            sum((1 + y * theta[first]) / 2 * (1 + z * theta[then[a]]) / 2 * cost[told[2 * a + b]]
+                for a, y in enumerate((1, -1)) for b, z in enumerate((1, -1)))
+            for theta, cost in zip(thetas, costs, strict=True)
+        ])  # fmt: skip
+    table = np.array(rows)
+    m, k = table.shape
+    value = linprog(
+        np.r_[np.zeros(m), 1], np.c_[table.T, -np.ones(k)], np.zeros(k), [np.r_[np.ones(m), 0]], [1],
+        [(0, None)] * m + [(None, None)],
+    ).fun  # fmt: skip
+    game = lal.solve_game(lal.Lattice(problem, 2), thetas, rounds=2000)
+    assert game.lower - 1e-9 <= value <= game.upper + 1e-9
+    assert game.upper - game.lower < 3e-4
+
+
+def test_hypotheses_in_another_order_are_the_same_game():
+    thetas = [[0.5, 0.4], [-0.3, 0.2]]
+    rows = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    games = []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        lattice = lal.Lattice(lal.QueryProblem(rows[order]), 3)
+        games.append([*lattice.losses(lal.TablePolicy(lattice), thetas), lal.solve_game(lattice, thetas, rounds=100).lower])
+    np.testing.assert_allclose(games[0], games[1], rtol=1e-9)

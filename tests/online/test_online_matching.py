@@ -374,3 +374,40 @@ def test_a_user_function_gets_copies():
     seen = om.simulate(triangle(3, 0.3), om.StochasticBalance(writes), 20, 0)
     same = om.simulate(triangle(3, 0.3), om.StochasticBalance(lambda load: np.full(load.shape, 0.5)), 20, 0)
     np.testing.assert_array_equal(seen.loads, same.loads)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-12, 1e-4, 1e6, 1e200])
+def test_the_unit_of_the_weights_does_not_matter(unit):
+    P, weights = np.array([[0.5, 0.2, 0.3], [0.5, 0.1, 0.9]]), np.array([1.0, 2.0])
+    solvers = [om.matching_lp, om.configuration_lp, lambda p: om.stochastic_configuration_lp(p)]
+    solvers += [lambda p, method=method: om.stochastic_configuration_lp(p, method) for method in ("columns", "generation")]
+    for solve in solvers:
+        plain, scaled = (solve(om.StochasticMatching(P, c * weights)) for c in (1.0, unit))
+        assert scaled.success
+        assert scaled.fun / unit == pytest.approx(plain.fun, rel=1e-8)
+        assert (scaled.alpha.sum() + scaled.beta.sum()) / unit == pytest.approx(plain.fun, rel=1e-6)
+
+
+@pytest.mark.parametrize("p", [1e-300, 1e-12, 1e-7])
+def test_tiny_chances_add_up(p):
+    board = np.full((2, 3), p)
+    values = [om.matching_lp(board).fun, om.stochastic_optimum(board).value, om.exact_value(board, om.StochasticBalance())]
+    values += [om.stochastic_configuration_lp(board, method).fun for method in ("compact", "columns", "generation")]
+    np.testing.assert_allclose(values, 3 * p, rtol=1e-5)
+
+
+def test_an_order_of_broken_numbers_is_refused():
+    with pytest.raises(ValueError, match="permutation"):
+        om.StochasticMatching([[0.5, 0.4, 0.3]]).permuted([2, 1.9, 0.2])
+
+
+@pytest.mark.parametrize("kind", ["equal", "general", "goyal-udwani", "configuration"])
+def test_gains_want_loads(kind):
+    g = om.gain_function(kind)
+    far = g([0.0, 1e3, 1e308, np.inf])
+    assert np.isfinite(far).all()
+    assert (np.diff(far) >= 0).all()
+    assert far[-1] <= 1
+    for bad in (-1.0, np.nan, [0.5, -5.0]):
+        with pytest.raises(ValueError, match="load"):
+            g(bad)

@@ -478,3 +478,78 @@ def test_variation_of_a_play():
     out = play(learner, lambda t, x: g[t], 7)
     assert out.variation[-1] == pytest.approx(learner.variation_)
     assert out.variation[1] == pytest.approx(np.sum(g[0] ** 2) + np.sum((g[1] - g[0]) ** 2))
+
+
+# --- odd use ---
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-12, 1.0, 1e12, 1e300])
+def test_a_factor_on_the_metric_changes_no_projection(size):
+    H = np.array([[2.0, 0.5], [0.5, 1.0]])
+    for domain in (Ball(2), Box([-1.0, -1.0], [1.0, 0.5])):
+        np.testing.assert_allclose(domain.project_norm([3.0, -4.0], size * H), domain.project_norm([3.0, -4.0], H), rtol=1e-12)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e100, 1e200])
+def test_far_points_are_projected_in_a_norm(far):
+    H = np.diag([1.0, 2.0])
+    x = Ball(2).project_norm([far, far], H)
+    direction = H @ np.ones(2)  # from so far away the nearest point lies where the pull points
+    np.testing.assert_allclose(x, direction / np.linalg.norm(direction), atol=10 / far)
+
+
+def test_a_hopeless_metric_keeps_the_decision_in_the_ball():
+    learner = ExpConcaveOMD(Ball(2), 1.0, 1.0)
+    for g in ([1e100, 0.0], [-1e100, 1e100], [0.0, 1e-3]):
+        x = learner.predict()
+        assert np.isfinite(x).all()
+        assert np.linalg.norm(x) <= 1.0
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="a gradient is longer than G")
+            learner.update(g)
+
+
+@pytest.mark.parametrize("y", [[1e20, 1e20, 0.0], [1e308, 1e308, -1e308], [-1e17, -1e17, -1e17], [1e-300, 0.0, 0.0]])
+def test_simplex_takes_points_of_any_size(y):
+    ties = np.array(y) >= np.max(y) - 1e-15
+    np.testing.assert_allclose(Simplex(3).project(y), ties / ties.sum(), atol=1e-12)
+
+
+@pytest.mark.parametrize("maker", [
+    lambda domain: ConvexOMD(domain, 5.0, 1.0), lambda domain: StronglyConvexOMD(domain, 1.0),
+    lambda domain: ExpConcaveOMD(domain, 5.0, 1.0), lambda domain: DynamicEnsemble(domain, 5.0, 1.0, 40),
+])  # fmt: skip
+def test_where_the_origin_lies_and_how_axes_turn_does_not_matter(maker):
+    rng = np.random.default_rng(3)
+    g, middle, turn = rng.normal(size=(40, 3)), np.array([50.0, -30.0, 20.0]), np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    plain = play(maker(Ball(3)), lambda t, x: g[t], 40).decisions
+    moved = play(maker(Ball(3, center=middle)), lambda t, x: g[t], 40).decisions
+    turned = play(maker(Ball(3)), lambda t, x: g[t] @ turn, 40).decisions
+    np.testing.assert_allclose(moved - middle, plain, atol=1e-12)
+    np.testing.assert_allclose(turned, plain @ turn, atol=1e-12)
+
+
+def test_units_of_losses_and_decisions_do_not_matter():
+    g = np.random.default_rng(4).normal(size=(30, 3))
+    plain = play(ConvexOMD(Ball(3), 5.0, 1.0), lambda t, x: g[t], 30).decisions
+    for losses, lengths in ((1e8, 1.0), (1.0, 1e-8), (1e-20, 1e10)):
+        own = ConvexOMD(Ball(3, radius=lengths), 5.0 * losses, losses / lengths)
+        np.testing.assert_allclose(play(own, lambda t, x, c=losses: c * g[t], 30).decisions / lengths, plain, atol=1e-12)
+
+
+def test_equal_experts_are_one_and_their_order_is_free():
+    g = np.random.default_rng(5).normal(size=(30, 2))
+    runs = [play(DynamicEnsemble(Ball(2), 5.0, 1.0, 30, steps=steps), lambda t, x: g[t], 30).decisions
+            for steps in ([0.1], [0.1, 0.1, 0.1], [0.1, 0.3], [0.3, 0.1])]  # fmt: skip
+    np.testing.assert_allclose(runs[1], runs[0], atol=1e-13)
+    np.testing.assert_allclose(runs[3], runs[2], atol=1e-13)
+
+
+def test_settings_of_absurd_size_are_named():
+    calls = [lambda: Ball(2, radius=1e-200), lambda: Box([-1e308], [1e308]), lambda: StronglyConvexOMD(Ball(2), 1e-200)]
+    calls += [lambda: step_size(2.0, 1e-200, 0.0, 0.0), lambda: step_pool(2.0, 1.0, 1e200, 10)]
+    calls += [lambda: convex_bound(1e200, 1.0, 1.0, 0.0, 0.0)]
+    for call in calls:
+        with pytest.raises(ValueError, match="at least"):
+            call()
+    assert weights([-1e308, 1e308], 1.0).tolist() == [1.0, 0.0]

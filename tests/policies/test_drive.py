@@ -706,3 +706,49 @@ def test_rows_of_a_phase():
     assert language_models.hardest_of(Rows("abc"), [0.5, 0.1, 0.3], 1, schedule) == ["b"]
     with pytest.raises(ValueError, match="pass_rates"):
         language_models.hardest_of(Rows("abc"), [0.5])
+
+
+# --- odd use ---
+
+
+def test_priority_takes_what_a_group_can_show_and_nothing_else():
+    sampler = drive.Priority("ab", memory=1.0)
+    for problem, successes, tries in (("z", 1, 2), ("a", 5, 2), ("a", -1, 2), ("a", float("nan"), 2), ("a", 0, 0)):
+        with pytest.raises(ValueError, match=r"problem|successes|tries"):
+            sampler.observe(problem, successes, tries)
+    sampler.observe("a", 10**18, 10**18)
+    sampler.observe("b", 10**18, 10**18)
+    assert (sampler.weights() > 0).all()
+    assert sorted(sampler.draw(2, 0)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("phases", [((2.5, 1),), (2, 1), "ab", ((2, 1, 1),), 3, None])
+def test_phases_that_are_no_pairs_of_counts_are_named(phases):
+    with pytest.raises((TypeError, ValueError), match="phases"):
+        drive.PreGRPOSchedule(phases=phases)
+
+
+@pytest.mark.parametrize(("p", "G"), [(0.1, 4), (0.5, 3), (0.9, 5)])
+def test_expected_drift_is_the_mean_over_all_groups(p, G):
+    for normalize in (True, False):
+        mean = 0.0
+        for bits in itertools.product((0, 1), repeat=G):
+            rewards = np.array(bits, dtype=float)
+            gains = rewards - rewards.mean()
+            if normalize and 0 < sum(bits) < G:
+                gains = gains / rewards.std(ddof=1)
+            mean += np.prod(np.where(rewards == 1, p, 1 - p)) * np.mean(gains * (rewards - p))
+        assert drive.expected_drift(p, G, normalize) == pytest.approx(mean, abs=1e-12)
+
+
+def test_tokens_outside_the_vocabulary_and_words_that_are_none_are_named():
+    problem = drive.Problem(["all", "same", "sum"])  # a list will do
+    assert problem == drive.Problem(("all", "same", "sum"))
+    task = drive.ProgramTask([problem])
+    assert task.check(problem, problem.answer).passed
+    for token in (-3, 999):
+        with pytest.raises(ValueError, match="tokens must be"):
+            task.check(problem, [token, task.end])
+    for words in (None, "all same sum", 3):
+        with pytest.raises(TypeError, match="words"):
+            drive.Problem(words)

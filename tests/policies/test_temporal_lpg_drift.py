@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -285,3 +286,43 @@ def test_make_weights_goes_on_from_its_parts(tmp_path, monkeypatch, capsys):
     assert calls == [("bandits", False, 0), ("bandits", False, 1)]
     assert weights.unpack((tmp_path / "out.npz").read_bytes())[0]["bandits, LPG"][:, 0].tolist() == [0, 1]
     assert "SHA-256" in capsys.readouterr().out
+
+
+# --- odd use ---
+
+
+def test_a_rule_names_tensors_of_another_precision_or_count():
+    r, y = torch.zeros(2, 5, 3, dtype=torch.float64), torch.full((2, 5, 3, 4), 0.25, dtype=torch.float64)
+    single = ta.LPG(m=4, hidden=3, seed=0, dtype=torch.float32)
+    with pytest.raises(TypeError, match=r"r must be of torch\.float32"):
+        single(r, r, r, y, y, n=1, N=2)
+    rule = ta.LPG(m=4, hidden=3, seed=0)
+    with pytest.raises(ValueError, match="vectors must be one or 2"):
+        rule(r, r, r, y, y, n=1, N=2, vectors=torch.zeros(3, rule.size, dtype=torch.float64))
+
+
+def test_a_drift_names_a_ratio_that_overflows():
+    far, one = torch.full((1,), 1e200, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    with pytest.raises(ValueError, match="overflows"):
+        ta.DriftNet(hidden=4, seed=0)(far, one, frac=0.5)
+
+
+def test_a_window_of_one_step_of_one_agent_keeps_the_rule_finite():
+    rule = ta.LPG(hidden=4, seed=0)
+    search = ta.MetaGradient(rule, ta.GaussianBandits.sample, ta.Agent(workers=1, steps=1), agents=1, lifetimes=(1, 1), seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.step()
+    assert torch.isfinite(rule.vector()).all()
+
+
+@pytest.mark.parametrize("kind", [ta.MetaES, ta.MetaGradient])
+def test_a_sampler_that_gives_no_tasks_is_named(kind):
+    with pytest.raises(TypeError, match="sampler must give"):
+        kind(ta.LPG(hidden=4, seed=0), lambda rows, tasks, rng: None, ta.Agent(workers=1, steps=1), seed=0).step()
+
+
+def test_an_endless_episode_is_refused():
+    one = np.ones((1, 1, 1))
+    with pytest.raises(ValueError, match="limit"):
+        ta.GridWorld(2, 3 * one, one, one, 0 * one, np.zeros((1, 1)), np.full((1, 1), 1e18))

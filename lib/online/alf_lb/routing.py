@@ -114,7 +114,7 @@ def max_violation(load: npt.ArrayLike) -> float | Array:
     Parameters
     ----------
     load : array_like, shape (..., E)
-        Tokens of each expert, not negative, not all 0.
+        Tokens of each expert, not negative, not all 0, at most 1e150.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def max_violation(load: npt.ArrayLike) -> float | Array:
     >>> max_violation([30, 10, 10, 10])
     1.0
     """
-    given = checks.array("load", load, low=0).astype(np.float64)
+    given = checks.array("load", load, low=0, high=1e150).astype(np.float64)
     if given.ndim == 0 or given.shape[-1] == 0 or (given.sum(-1) <= 0).any():
         raise ValueError(f"load must hold at least one token, got {checks.shown(np.asarray(load))}")
     value = given.max(-1) / given.mean(-1) - 1.0  # (8)

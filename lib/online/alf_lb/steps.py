@@ -39,10 +39,11 @@ class StepRule(ABC):
         load : array_like, shape (..., E)
             Tokens of each expert.
         target : float
-            Balanced load, positive.
+            Balanced load, positive, at least 1e-150.
         """
         count = checks.integer("n", n, low=1)
-        return self._eps(count, checks.array("load", load, low=0).astype(np.float64), checks.positive("target", target))
+        given = checks.array("load", load, low=0).astype(np.float64)
+        return self._eps(count, given, checks.number("target", target, low=1e-150))
 
     @abstractmethod
     def _eps(self, n: int, load: Array, target: float) -> Array: ...

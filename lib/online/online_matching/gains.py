@@ -30,18 +30,25 @@ EQUAL = 2 * (1 - float(np.log(2)))
 REACH = 12.0
 
 
+def _loads(load: ArrayLike) -> Array:
+    x = np.asarray(load, dtype=float)
+    if not (x >= 0).all():
+        raise ValueError("load must hold numbers of at least 0; infinity is allowed")
+    return x
+
+
 def gain_goyal_udwani(load: ArrayLike) -> Array:
     """g of the analysis without displaced offers: ``1 - e^(1 + l) E1(1 + l)``."""
-    x = 1.0 + np.asarray(load, dtype=float)
+    x = 1.0 + _loads(load)
     small = np.minimum(x, 500.0)  # beyond, e^x E1(x) = 1/x - 1/x^2 + ..., to rounding
-    far = 1 / x - 1 / x**2 + 2 / x**3
+    far = (1 - (1 - 2 / x) / x) / x
     scaled = np.exp(small) * exp1(small)  # (12)
     return 1.0 - np.where(x < 500.0, scaled, far)
 
 
 def gain_equal(load: ArrayLike) -> Array:
     """g of the analysis for equal probabilities, in closed form."""
-    w = np.exp(-np.asarray(load, dtype=float) / 2)
+    w = np.exp(-_loads(load) / 2)
     # f = 2 + 2 (2 - w)/w log(1 - w/2), by its series where the two terms would cancel
     near = np.maximum(w, 1e-3)
     closed = 2 + 2 * (2 - near) / near * np.log1p(-near / 2)  # (14)
@@ -57,7 +64,7 @@ class GainTable:
 
     def __call__(self, load: ArrayLike) -> Array:
         """g at each load."""
-        return np.interp(np.asarray(load, dtype=float), self.loads, self.gains)
+        return np.interp(_loads(load), self.loads, self.gains)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,11 @@ def gain_function(kind: str = "equal") -> Callable[[ArrayLike], Array]:
         ``"equal"`` (closed form) and ``"general"`` (numerical): our derivations against the Stochastic Configuration LP for
         equal and for any probabilities. ``"goyal-udwani"``: without displaced offers. ``"configuration"``: the analysis of
         equal probabilities against the configuration LP.
+
+    Returns
+    -------
+    callable
+        From loads, numbers of at least 0 in any shape, to gains in the same shape; ValueError for other loads.
 
     Examples
     --------

@@ -7,6 +7,7 @@ program has one variable for a set, ``nit``: linear programs solved, ``success``
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,7 +168,7 @@ def _incidence(problem: StochasticMatching, columns: list[tuple[int, tuple[int, 
 
 
 def _stochastic_master(problem: StochasticMatching, columns: list[tuple[int, tuple[int, ...]]]) -> _Solved:
-    worth = [problem.weights[u] * (1 - np.prod(1 - problem.P[u, list(offers)])) for u, offers in columns]  # (5)
+    worth = [problem.weights[u] * -np.expm1(-problem.hazards[u, list(offers)].sum()) for u, offers in columns]  # (5)
     return _maximize(np.array(worth), _incidence(problem, columns, survival=True), np.ones(sum(problem.shape)))
 
 
@@ -218,7 +219,7 @@ def _generation(problem: StochasticMatching, max_rounds: int) -> OptimizeResult:
         for u in range(n):
             values, taken = best_column(problem.P[u], beta, problem.weights[u])
             column = (u, tuple(np.flatnonzero(taken).tolist()))
-            if values[0] > alpha[u] + 1e-9 * problem.weights[u] and column not in known:
+            if values[0] > alpha[u] + 1e-9 * problem.weights[u] * problem.P[u].max() and column not in known:
                 fresh.append(column)
         if not fresh or not solved.success or rounds == max_rounds:
             break
@@ -275,12 +276,14 @@ def _maximize(worth: Array, A: Any, b: Array, A_eq: Any = None, bounds: Any = (0
     """Maximize ``worth x`` subject to ``A x <= b``, ``A_eq x = 0``, and bounds."""
     if not len(worth):
         return _Solved(0.0, np.zeros(0), np.zeros(len(b)), 0, "there are no edges")
+    unit = math.ldexp(1.0, math.frexp(float(worth.max()))[1])  # the solver's tolerances are absolute; nothing is rounded
     method = "highs-ipm" if len(worth) > LARGE else "highs-ds"
     b_eq = None if A_eq is None or not A_eq.shape[0] else np.zeros(A_eq.shape[0])
-    found = linprog(-worth, A, b, None if b_eq is None else A_eq, b_eq, bounds, method=method)
+    found = linprog(-worth / unit, A, b, None if b_eq is None else A_eq, b_eq, bounds, method=method)
     if found.x is None:
         return _Solved(np.nan, np.zeros(len(worth)), np.zeros(len(b)), int(found.status) or 4, found.message)
-    return _Solved(float(-found.fun), found.x, -found.ineqlin.marginals, int(found.status), found.message)
+    prices = -unit * found.ineqlin.marginals
+    return _Solved(-unit * float(found.fun), found.x, prices, int(found.status), found.message)
 
 
 def _offers(problem: StochasticMatching, u: np.ndarray, v: np.ndarray, solved: _Solved) -> Array:
@@ -301,7 +304,7 @@ def _column_result(
 
 
 def _result(problem: StochasticMatching, solved: _Solved, x: Array, alpha: Array, beta: Array, **more: Any) -> OptimizeResult:
-    bound, scale = float(alpha.sum() + beta.sum()), max(1.0, abs(solved.fun))
+    bound, scale = float(alpha.sum() + beta.sum()), max(abs(solved.fun), float((problem.weights[:, None] * problem.P).max()))
     status, message = solved.status, solved.message
     if solved.success and not abs(bound - solved.fun) <= GAP * scale:
         status, message = 4, f"the prices add up to {bound:.9g}, not to the value {solved.fun:.9g}"

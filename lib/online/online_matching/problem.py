@@ -95,10 +95,10 @@ class StochasticMatching:
         order : array_like of int, shape (m,)
             A permutation of 0 to m-1.
         """
-        order = checks.array("order", order, shape=(self.shape[1],)).astype(int)
-        if not np.array_equal(np.sort(order), np.arange(self.shape[1])):
+        given = checks.array("order", order, shape=(self.shape[1],))
+        if not np.array_equal(np.sort(given), np.arange(self.shape[1])):
             raise ValueError(f"order must be a permutation of 0 to {self.shape[1] - 1}")
-        return StochasticMatching(self.P[:, order], self.weights)
+        return StochasticMatching(self.P[:, given.astype(int)], self.weights)
 
     def sample_thresholds(self, runs: int, seed: Any = None) -> Array:
         """Draw for each run and offline vertex the load at which it succeeds: exponential with mean 1.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
+from lib.online.sea_omd.domains import GREATEST, sized
 
 Array = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ def realized_bound(D: float, G: float, L: float, variation: Any, delta: float | 
     >>> float(realized_bound(2.0, 1.0, 0.0, 0.0))
     10.0
     """
-    D, G, L = checks.positive("D", D), checks.positive("G", G), checks.number("L", L, low=0)
+    D, G, L = sized("D", D), sized("G", G), checks.number("L", L, low=0, high=GREATEST)
     V = checks.array("variation", variation, low=0)
     delta = 10.0 * D**2 * L**2 if delta is None else checks.number("delta", delta, low=0)
     return 2.5 * D * np.sqrt(delta + 4.0 * G**2 + V)  # (6)
@@ -65,7 +66,7 @@ def convex_bound(D: float, G: float, L: float, noise: ArrayLike, drift: ArrayLik
     >>> float(convex_bound(2.0, 1.0, 0.0, 0.0, 0.0)).__round__(3)
     11.18
     """
-    D, G, L = checks.positive("D", D), checks.positive("G", G), checks.number("L", L, low=0)
+    D, G, L = sized("D", D), sized("G", G), checks.number("L", L, low=0, high=GREATEST)
     noise, drift = checks.array("noise", noise, low=0), checks.array("drift", drift, low=0)
     fixed = 5.0 * np.sqrt(10.0) * D**2 * L + 2.5 * np.sqrt(5.0) * D * G  # (9)
     return fixed + 5.0 * np.sqrt(2.0) * D * np.sqrt(noise) + 5.0 * D * np.sqrt(drift)  # (9)
@@ -95,8 +96,8 @@ def strongly_convex_bound(D: float, G: float, L: float, lam: float, noise: Array
     >>> strongly_convex_bound(2.0, 1.0, 0.0, 1.0, [0.0, 0.0], [0.0, 0.0])
     array([5., 5.])
     """
-    D, G, L = checks.positive("D", D), checks.positive("G", G), checks.number("L", L, low=0)
-    lam = checks.positive("lam", lam)
+    D, G, L = sized("D", D), sized("G", G), checks.number("L", L, low=0, high=GREATEST)
+    lam = sized("lam", lam)
     noise = checks.array("noise", noise, ndim=1, low=0)
     drift = checks.array("drift", drift, shape=noise.shape, low=0)
     t = np.arange(1, len(noise) + 1)
@@ -134,8 +135,8 @@ def exp_concave_bound(D: float, G: float, L: float, beta: float, dim: int, noise
     >>> float(exp_concave_bound(2.0, 1.0, 0.0, 0.125, 1, 0.0, 0.0)).__round__(2)
     4.11
     """
-    D, G, L = checks.positive("D", D), checks.positive("G", G), checks.number("L", L, low=0)
-    beta, dim = checks.positive("beta", beta), checks.integer("dim", dim, low=1)
+    D, G, L = sized("D", D), sized("G", G), checks.number("L", L, low=0, high=GREATEST)
+    beta, dim = sized("beta", beta), checks.integer("dim", dim, low=1)
     noise, drift = checks.array("noise", noise, low=0), checks.array("drift", drift, low=0)
     first = 0.5 * (1.0 + 0.5 * beta * G**2) * D**2  # (13)
     surprise = np.log1p(beta / (8.0 * dim) * (G**2 + 8.0 * noise + 4.0 * drift))  # (13)

@@ -6,6 +6,7 @@ Every function works on the last axis, whatever stands before it: seeds, setting
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,13 @@ Array = NDArray[np.float64]
 
 #: Relative accuracy of the projections that iterate, and how often they may.
 TOLERANCE, SWEEPS = 1e-14, 10_000
+#: Sizes that settings may have: products and squares of theirs stay far from the ends of the floating-point numbers.
+SMALLEST, GREATEST = 1e-40, 1e40
+
+
+def sized(name: str, value: Any) -> float:
+    """A positive setting of ordinary size, 1e-40 to 1e40."""
+    return checks.number(name, value, low=SMALLEST, high=GREATEST)
 
 
 class Domain(ABC):
@@ -95,9 +103,9 @@ class Ball(Domain):
     dim : int
         Dimension d.
     radius : float
-        Positive.
+        Positive, 1e-40 to 1e40.
     center : array_like, shape (d,), optional
-        Default the origin.
+        Default the origin; entries up to 1e40, may be negative.
 
     Examples
     --------
@@ -108,8 +116,9 @@ class Ball(Domain):
 
     def __init__(self, dim: int, radius: float = 1.0, center: ArrayLike | None = None) -> None:
         self.dim = checks.integer("dim", dim, low=1)
-        self.radius = checks.positive("radius", radius)
-        middle = np.zeros(self.dim) if center is None else checks.array("center", center, shape=(self.dim,))
+        self.radius = sized("radius", radius)
+        given = np.zeros(self.dim) if center is None else center
+        middle = checks.array("center", given, shape=(self.dim,), low=-GREATEST, high=GREATEST)
         self.start = middle.astype(np.float64)
         self.diameter = 2.0 * self.radius
 
@@ -125,6 +134,8 @@ class Ball(Domain):
         z, H = np.broadcast_arrays(z[..., None], H)[0][..., 0], np.broadcast_to(H, (*z.shape, self.dim))
         outside = np.broadcast_to(outside, z.shape[:-1])
         values, vectors = np.linalg.eigh(H[outside])
+        values = values / np.exp2(np.floor(np.log2(values[:, -1:])))  # a factor on H changes nothing
+        values = np.maximum(values, 1e-30)  # rounding may leave the least ones at zero or below
         # The minimizer is (H + m I)^-1 H z with the multiplier m at which it has norm r. 1 / norm is concave and increasing in
         # m, so that Newton's method from m = 0 climbs to the root without passing it.
         w = values * np.einsum("kij,ki->kj", vectors, z[outside])
@@ -134,7 +145,9 @@ class Ball(Domain):
             excess = norm / self.radius - 1.0
             if (excess <= TOLERANCE).all():
                 break
-            m = m + excess * norm**2 / np.sum(w**2 / (values + m) ** 3, axis=-1, keepdims=True)
+            m = m + excess / np.sum((w / (values + m) / norm) ** 2 / (values + m), axis=-1, keepdims=True)
+        else:
+            raise ValueError("the projection onto the ball has not converged: H is too badly conditioned")
         x = z.copy()
         x[outside] = np.einsum("kij,kj->ki", vectors, w / (values + m))
         return self._project(self.start + x)  # the last rounding error stays inside
@@ -146,7 +159,7 @@ class Box(Domain):
     Parameters
     ----------
     low, high : array_like, shape (d,)
-        Finite, low below high; may be negative.
+        Low below high, by 1e-40 at least; entries up to 1e40, may be negative.
 
     Examples
     --------
@@ -156,10 +169,11 @@ class Box(Domain):
     """
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        self.low = checks.array("low", low, ndim=1).astype(np.float64)
-        self.high = checks.array("high", high, shape=self.low.shape).astype(np.float64)
-        if not (self.low < self.high).all():
-            raise ValueError("low must be below high in every coordinate")
+        most: dict[str, Any] = {"low": -GREATEST, "high": GREATEST}
+        self.low = checks.array("low", low, ndim=1, **most).astype(np.float64)
+        self.high = checks.array("high", high, shape=self.low.shape, **most).astype(np.float64)
+        if not (self.high - self.low >= SMALLEST).all():
+            raise ValueError(f"low must be below high in every coordinate, by {SMALLEST:g} at least")
         self.dim, self.start = len(self.low), (self.low + self.high) / 2.0
         self.diameter = float(np.linalg.norm(self.high - self.low))
 
@@ -200,6 +214,8 @@ class Simplex(Domain):
         self.start, self.diameter = np.full(self.dim, 1.0 / self.dim), float(np.sqrt(2.0))
 
     def _project(self, y: Array) -> Array:
+        with np.errstate(over="ignore"):  # what lies 1 below the largest entry becomes 0 in any case
+            y = np.maximum(y - y.max(axis=-1, keepdims=True), -1.0)
         sorted_ = -np.sort(-y, axis=-1)
         excess = np.cumsum(sorted_, axis=-1) - 1.0
         ranks = np.arange(1, self.dim + 1)

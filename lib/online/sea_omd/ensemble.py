@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd.domains import Domain
+from lib.online.sea_omd.domains import Domain, sized
 from lib.online.sea_omd.learners import OnlineLearner
 
 Array = NDArray[np.float64]
@@ -21,7 +21,7 @@ def step_pool(D: float, G: float, L: float, T: int) -> Array:
     Parameters
     ----------
     D, G, L : float
-        Diameter, bound of the gradients, smoothness; positive.
+        Diameter, bound of the gradients, smoothness; positive, 1e-40 to 1e40.
     T : int
         Number of rounds that are planned.
 
@@ -36,7 +36,7 @@ def step_pool(D: float, G: float, L: float, T: int) -> Array:
     >>> step_pool(2.0, 2.5, 1.0, 4000).round(4)
     array([0.0045, 0.0089, 0.0179, 0.0358, 0.0716, 0.125 ])
     """
-    D, G, L = checks.positive("D", D), checks.positive("G", G), checks.positive("L", L)
+    D, G, L = sized("D", D), sized("G", G), sized("L", L)
     T = checks.integer("T", T, low=1)
     n = max(int(np.ceil(0.5 * np.log2(G**2 * T / (8.0 * L**2 * D**2)))) + 1, 1)  # (14)
     smallest = np.sqrt(D**2 / (8.0 * G**2 * T))  # (14)
@@ -70,7 +70,8 @@ def weights(scores: ArrayLike, rate: ArrayLike) -> Array:
 
 
 def _weights(scores: Array, rate: Array) -> Array:
-    logits = -rate[..., None] * (scores - scores.min(axis=-1, keepdims=True))  # (15)
+    with np.errstate(over="ignore"):  # what is infinitely worse has weight 0
+        logits = -rate[..., None] * (scores - scores.min(axis=-1, keepdims=True))  # (15)
     p = np.exp(logits)  # (15)
     return p / p.sum(axis=-1, keepdims=True)  # (15)
 
@@ -116,8 +117,8 @@ class DynamicEnsemble(OnlineLearner):
 
     def __init__(self, domain: Domain, G: float, L: float, T: int, *, steps: ArrayLike | None = None,
                  correction: float | None = None, damping: float = 1.0, shape: tuple[int, ...] = ()) -> None:  # fmt: skip
-        super().__init__(domain, checks.positive("G", G), shape)
-        self.L, self.T = checks.positive("L", L), checks.integer("T", T, low=1)
+        super().__init__(domain, sized("G", G), shape)
+        self.L, self.T = sized("L", L), checks.integer("T", T, low=1)
         pool = step_pool(domain.diameter, float(G), self.L, self.T) if steps is None else steps
         self.steps = checks.array("steps", pool, ndim=1, above=0).astype(np.float64)
         self.correction = 2.0 * self.L if correction is None else checks.number("correction", correction, low=0)
@@ -132,7 +133,9 @@ class DynamicEnsemble(OnlineLearner):
 
     def _priced(self, g: Array, experts: Array, before: Array) -> Array:
         moved = np.sum((experts - before) ** 2, axis=-1)
-        return np.einsum("...d,...nd->...n", g, experts) + self.correction * moved  # (15): losses and guesses
+        # measured from the domain's middle, so that the learning rate does not depend on where the origin lies
+        linear = np.einsum("...d,...nd->...n", g, experts - self.domain.start)
+        return linear + self.correction * moved  # (15): losses and guesses
 
     def _learn(self, g: Array) -> None:
         losses = self._priced(g, self.experts_, self._before)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd.domains import Domain
+from lib.online.sea_omd.domains import GREATEST, SMALLEST, Domain, sized
 
 Array = NDArray[np.float64]
 
 #: Entries of gradients beyond this are refused: sums of squares have to stay finite.
-LARGEST = 1e140
+LARGEST = 1e100
 
 
 def step_size(D: float, G: float, delta: float, variation: Any) -> Any:
@@ -46,7 +46,7 @@ def step_size(D: float, G: float, delta: float, variation: Any) -> Any:
     >>> float(step_size(2.0, 1.0, 0.0, 0.0))
     1.0
     """
-    D, G = checks.positive("D", D), checks.positive("G", G)
+    D, G = sized("D", D), sized("G", G)
     delta, V = checks.number("delta", delta, low=0), checks.array("variation", variation, low=0)
     return _step_size(D, G, delta, V)
 
@@ -115,7 +115,7 @@ class OnlineLearner(ABC):
         if not isinstance(domain, Domain):
             raise TypeError(f"domain must be a Domain, such as Ball(2), got {checks.shown(domain)}")
         self.domain = domain
-        self.G = None if G is None else checks.positive("G", G)
+        self.G = None if G is None else sized("G", G)
         self.shape = tuple(checks.integer("shape", n, low=1) for n in checks.array("shape", shape, ndim=1, empty=True))
         self.x_: Array = np.broadcast_to(domain.start, (*self.shape, domain.dim)).copy()
         self.n_rounds_ = 0
@@ -159,7 +159,7 @@ class OnlineLearner(ABC):
 
     def _per_run(self, name: str, value: ArrayLike) -> Array:
         """A positive setting for all runs, or one for each."""
-        given = checks.array(name, value, above=0).astype(np.float64)
+        given = checks.array(name, value, low=SMALLEST, high=GREATEST).astype(np.float64)
         try:
             np.broadcast_to(given, self.shape)
         except ValueError:
@@ -210,8 +210,8 @@ class ConvexOMD(OnlineLearner):
 
     def __init__(self, domain: Domain, G: float, L: float, *, delta: float | None = None, scale: ArrayLike = 1.0,
                  optimistic: bool = True, shape: tuple[int, ...] = ()) -> None:  # fmt: skip
-        super().__init__(domain, checks.positive("G", G), shape)
-        self.L = checks.number("L", L, low=0)
+        super().__init__(domain, sized("G", G), shape)
+        self.L = checks.number("L", L, low=0, high=GREATEST)
         default = 10.0 * domain.diameter**2 * self.L**2  # (9)
         self.delta = default if delta is None else checks.number("delta", delta, low=0)
         self.scale = self._per_run("scale", scale)
@@ -272,7 +272,7 @@ class StronglyConvexOMD(OnlineLearner):
     def __init__(self, domain: Domain, lam: float, *, scale: ArrayLike = 1.0, optimistic: bool = True,
                  shape: tuple[int, ...] = ()) -> None:  # fmt: skip
         super().__init__(domain, None, shape)
-        self.lam = checks.positive("lam", lam)
+        self.lam = sized("lam", lam)
         self.scale = self._per_run("scale", scale)
         self.optimistic = checks.boolean("optimistic", optimistic)
         self.xhat_: Array = self.x_.copy()
@@ -324,7 +324,7 @@ class ExpConcaveOMD(OnlineLearner):
                  shape: tuple[int, ...] = ()) -> None:  # fmt: skip
         super().__init__(domain, G, shape)
         assert self.G is not None
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = sized("alpha", alpha)
         default = 0.5 * min(1.0 / (4.0 * self.G * domain.diameter), self.alpha)  # (12)
         self.beta = self._per_run("beta", default if beta is None else beta)
         self.optimistic = checks.boolean("optimistic", optimistic)

@@ -112,6 +112,9 @@ class Problem:
     words: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.words, str) or not isinstance(self.words, Sequence):
+            raise TypeError(f"words must be a tuple of words, got {self.words!r}")
+        object.__setattr__(self, "words", tuple(self.words))
         slots: list[dict[str, Any]] = [FILTERS, MAPS, REDUCERS, JOINS, FILTERS, MAPS, REDUCERS]
         fits = len(self.words) in (3, 7) and all(w in slot for w, slot in zip(self.words, slots, strict=False))
         if not fits:
@@ -165,9 +168,11 @@ def _single(words: tuple[str, ...], x: Sequence[int]) -> int:
 
 
 def text_of(tokens: Sequence[int]) -> str:
-    """Tokens up to the first end token as text, one space between two tokens."""
+    """Tokens up to the first end token as text, one space between two tokens; ValueError for a token that is none."""
     tokens = list(tokens)
     stop = tokens.index(END) if END in tokens else len(tokens)
+    if stop and not 0 <= min(tokens[:stop]) <= max(tokens[:stop]) < len(VOCABULARY):
+        raise ValueError(f"tokens must be 0 to {len(VOCABULARY) - 1}, got {min(tokens[:stop])} to {max(tokens[:stop])}")
     return " ".join(VOCABULARY[token] for token in tokens[:stop])
 
 

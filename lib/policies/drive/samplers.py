@@ -231,7 +231,11 @@ class Priority(PromptSampler):
         self.counts = dict.fromkeys(self.pool, (0.0, 0.0))
 
     def observe(self, problem: Any, successes: int, tries: int) -> None:
-        """Add what a group of samples of a problem showed."""
+        """Add what a group of samples of a problem showed: so many successes, from 0 to `tries`."""
+        if problem not in self.counts:
+            raise ValueError(f"problem must be one of the pool, got {checks.shown(problem)}")
+        tries = checks.integer("tries", tries, low=1)
+        successes = checks.integer("successes", successes, low=0, high=tries)
         before = self.counts[problem]
         self.counts[problem] = self.memory * before[0] + successes, self.memory * before[1] + tries
 
@@ -239,7 +243,7 @@ class Priority(PromptSampler):
         """p(1 - p) of each problem."""
         seen = np.array([self.counts[problem] for problem in self.pool])
         rates = (seen[:, 0] + self.prior) / (seen[:, 1] + 2 * self.prior)
-        return rates * (1 - rates)
+        return rates * (seen[:, 1] - seen[:, 0] + self.prior) / (seen[:, 1] + 2 * self.prior)
 
 
 @dataclass(frozen=True)
@@ -257,12 +261,18 @@ class PreGRPOSchedule:
     below: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "phases", tuple((int(keep), int(steps)) for keep, steps in self.phases))
-        if not self.phases:
+        try:
+            pairs = [(keep, steps) for keep, steps in self.phases]
+        except (TypeError, ValueError):
+            text = "phases must hold pairs of problems and steps, such as ((72, 64), (50, 32))"
+            raise ValueError(f"{text}, got {checks.shown(self.phases)}") from None
+        if not pairs:
             raise ValueError("phases must hold at least one pair of problems and steps, got none")
-        for keep, steps in self.phases:
-            checks.integer("problems kept in phases", keep, low=1)
-            checks.integer("steps in phases", steps, low=0)
+        whole = [
+            (checks.integer("problems kept in phases", keep, low=1), checks.integer("steps in phases", steps, low=0))
+            for keep, steps in pairs
+        ]
+        object.__setattr__(self, "phases", tuple(whole))
         checks.integer("rollouts", self.rollouts, low=2)
         for name in ("above", "below"):
             if getattr(self, name) is not None:

@@ -64,6 +64,8 @@ class DriftNet(nn.Module):
         if (p <= 0).any():
             raise ValueError(f"every entry of p must be above 0, got {p.min().item():.6g}")
         seen = drift_features(p, advantage).to(self.first.dtype)
+        if not torch.isfinite(seen).all():
+            raise ValueError("p and advantage must not be so large that a feature overflows")
         if self.time_aware:
             seen = torch.cat([seen, checks.probability("frac", frac) * seen], -1)  # (15)
         inner = torch.tanh(seen @ self.first.T)

@@ -130,7 +130,7 @@ class GridWorld(Tasks):
     start : array, shape (Q, E)
         Start cells.
     limit : array, shape (Q, E)
-        Most steps of an episode.
+        Most steps of an episode, at most 100000.
     walls : array of bool, shape (Q, E, side * side), optional
         Cells that cannot be entered; default none.
 
@@ -159,7 +159,7 @@ class GridWorld(Tasks):
         ends = checks.array("p_end", p_end, shape=places.shape, low=0, high=1)
         backs = checks.array("p_back", p_back, shape=places.shape, low=0, high=1)
         first = _whole("start", checks.array("start", start, shape=places.shape[:2], low=0, high=cells - 1))
-        self.limit = torch.as_tensor(_whole("limit", checks.array("limit", limit, shape=places.shape[:2], low=1)))
+        self.limit = torch.as_tensor(_whole("limit", checks.array("limit", limit, shape=places.shape[:2], low=1, high=100_000)))
         blocked = np.zeros((*places.shape[:2], cells), bool) if walls is None else np.asarray(walls)
         if blocked.shape != (*places.shape[:2], cells) or blocked.dtype != bool:
             raise ValueError(f"walls must be booleans of shape {(*places.shape[:2], cells)}, got {checks.shown(blocked)}")

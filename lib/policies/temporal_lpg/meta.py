@@ -79,6 +79,13 @@ def _told(pair: Any) -> tuple[float, float]:
 Sampler = Callable[[int, int, np.random.Generator], Any]
 
 
+def _tasks(env: Any) -> Any:
+    """What a sampler gave, if it is tasks."""
+    if not isinstance(env, Tasks):
+        raise TypeError(f"sampler must give GaussianBandits or a GridWorld, got {checks.shown(env)}")
+    return env
+
+
 def train_agent(rule: LPG, env: Any, lifetime: int, agent: Agent | None = None, *, vectors: Any = None, seed: Any = None,
                 clock: Callable[[int, int], tuple[float, float]] | None = None) -> AgentResult:  # fmt: skip
     """Let a rule train agents for a whole lifetime on every task of `env`.
@@ -173,7 +180,7 @@ class MetaES:
     def step(self) -> np.ndarray:
         """One generation; returns the scores (2 pairs,) of its candidates."""
         lifetime = _draw(self.lifetimes, 1, self.rng)[0]
-        env = self.sampler(self.es.pairs, self.tasks, self.rng)
+        env = _tasks(self.sampler(self.es.pairs, self.tasks, self.rng))
         with torch.no_grad():
             weights = self.rule.weights(torch.as_tensor(self.es.ask(), dtype=env.dtype))
             lives = live(
@@ -254,7 +261,7 @@ class MetaGradient:
         self.unroll, self.lifetimes = checks.integer("unroll", unroll, low=1, high=10_000), _range(lifetimes)
         self.rng = checks.generator("seed", seed)
         self.optimizer = torch.optim.Adam(rule.parameters(), lr=checks.positive("lr", lr))
-        self.env = sampler(1, self.agents, self.rng)
+        self.env = _tasks(sampler(1, self.agents, self.rng))
         self.theta, self.psi = self.env.zeros(1, self.env.n_actions), self.env.zeros(1, rule.m)
         self.value = self.env.zeros(1, 1)
         self.state = self.env.start(1, self.agent.workers)
@@ -296,7 +303,7 @@ class MetaGradient:
         rollout, self.state = collect(self.env, policy, self.state, self.agent.steps, self.rng)
         gain = advantages(rollout, self.value.squeeze(-1))
         self.value = self.value + 0.2 * _mean_at(gain, rollout.s, self.env.n_states)[..., None]
-        gain = (gain - gain.mean()) / (gain.std() + TINY)
+        gain = (gain - gain.mean()) / (gain.std(unbiased=gain.numel() > 1) + TINY)  # a single step tells nothing
         p = at_state(policy, rollout.s)
         entropy = -(p * torch.log(p + TINY)).sum(-1).mean()
         return -(torch.log(rollout.pi + TINY) * gain).mean() - self.ENTROPY * entropy  # (11)

@@ -164,17 +164,22 @@ class LPG(nn.Module):
         vectors : tensor, shape (P, size), optional
             Candidates in place of the rule's own meta-parameters.
         """
+        weights = self.weights(None if vectors is None else checks.tensor("vectors", vectors))
+        if vectors is not None and len(vectors) not in (1, len(checks.tensor("r", r, ndim=3))):
+            raise ValueError(f"vectors must be one or {len(r)}, as many as the rollout has candidates, got {len(vectors)}")
+        wide = self.input.dtype if vectors is None else vectors.dtype
         for name, value, wanted in (("r", r, 3), ("d", d, 3), ("pi", pi, 3), ("y", y, 4), ("y_next", y_next, 4)):
             checks.tensor(name, value, ndim=wanted)
             if value.shape[:3] != r.shape or (wanted == 4 and value.shape[3] != self.m):
                 shape = (*r.shape, self.m) if wanted == 4 else tuple(r.shape)
                 raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(value.shape)}")
+            if value.dtype != wide:
+                raise TypeError(f"{name} must be of {wide}, as the weights are, got {value.dtype}")
         if not ((d == 0) | (d == 1)).all():
             raise ValueError("every entry of d must be 0 or 1")
         if (pi < 0).any() or (pi > 1).any():
             raise ValueError(f"every entry of pi must be at least 0 and at most 1, got {pi.min():.6g} to {pi.max():.6g}")
         n, N = self._clock(n, N, r)
-        weights = self.weights(vectors)
         return read_rollout(weights, rule_inputs(weights, r, d, pi, y, y_next, n, N), d)
 
     def _clock(self, n: Any, N: Any, like: Tensor) -> tuple[Tensor, Tensor]:
