@@ -28,6 +28,7 @@ from lib.online.sor_bandit.study import (
     best_fixed,
     bump,
     central_minimizer,
+    cost_ratios,
     golden_section,
     heat_cost_table,
     instance_optimal,
@@ -169,6 +170,11 @@ def test_ways_are_timed_on_the_same_sequence() -> None:
         alone = run_sequence(HeatEquation2D(9, 5e-3), FixedArm(1, 0), grid, solver, n_rounds=130)
         assert told[name].iterations == alone["costs"].sum()
         assert told[name].seconds == told[name].solving + told[name].learning > told[name].solving > 0.0
+    told |= {"chebcb": told["good"], "tsallis": told["good"], "constant": told["good"], "cg": told["plain"]}
+    ratios = cost_ratios(told)
+    assert ratios["iterations"] == 1.0
+    assert ratios["constant"] == ratios["tsallis"] == pytest.approx(1.0 + ratios["learner"])
+    assert ratios["cg"] == told["good"].seconds / told["plain"].solving
     with pytest.raises(ValueError, match="block must be an integer at least 1"):
         time_together(lambda: HeatEquation2D(9), ways, [1.0, 1.4], 5, block=0)
 

@@ -75,3 +75,39 @@ def time_together(
             out = run_sequence(sequences[name], policy, grid, solver, n_rounds=rounds, timings=True)
             told[name] += [out[key].sum() for key in ("costs", "solver_seconds", "learner_seconds")]
     return {name: Timing(int(costs), solving, learning) for name, (costs, solving, learning) in told.items()}
+
+
+def cost_ratios(told: Mapping[str, Timing]) -> dict[str, float]:
+    """What the ledger keeps of a race in seconds between ``chebcb``, ``tsallis``, a ``constant`` and plain ``cg``.
+
+    Parameters
+    ----------
+    told : mapping
+        These four names -> `Timing`. The constant and plain CG have nothing to learn: only their solves count.
+
+    Returns
+    -------
+    dict
+        ``iterations`` and ``constant`` (seconds) of ChebCB over the constant, ``tsallis``, the seconds of Tsallis-INF over it,
+        ``cg``, the seconds of ChebCB over plain CG, ``learner``, its seconds of learning over those of its solves.
+
+    Raises
+    ------
+    KeyError
+        If a name is missing.
+
+    Examples
+    --------
+    >>> from lib.online.sor_bandit.study import Timing, cost_ratios
+    >>> cost_ratios({"chebcb": Timing(8, 2.0, 1.0), "tsallis": Timing(9, 4.0, 0.0), "constant": Timing(16, 6.0, 0.0),
+    ...              "cg": Timing(40, 1.5, 0.0)})["constant"]
+    0.5
+    """
+    chebcb, constant = told["chebcb"], told["constant"]
+    return {
+        "iterations": chebcb.iterations / constant.iterations,
+        "constant": chebcb.seconds / constant.solving,
+        "tsallis": told["tsallis"].seconds / constant.solving,
+        "cg": chebcb.seconds / told["cg"].solving,
+        "learner": chebcb.learning / chebcb.solving,
+    }
