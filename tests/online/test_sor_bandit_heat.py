@@ -28,6 +28,7 @@ from lib.online.sor_bandit.study import (
     best_fixed,
     bump,
     central_minimizer,
+    cost_ratios,
     golden_section,
     heat_cost_table,
     instance_optimal,
@@ -35,6 +36,7 @@ from lib.online.sor_bandit.study import (
     paper_coefficient,
     paper_forcing,
     sor_cost_table,
+    time_together,
 )
 
 GRID = np.linspace(1.0, 1.95, 20)
@@ -138,6 +140,43 @@ def test_heat_table_equals_live_runs() -> None:
     plain = heat_cost_table(HeatEquation2D(15, 5e-3), None, 30)["costs"][:, 0]
     live = run_sequence(HeatEquation2D(15, 5e-3), FixedArm(1, 0), [1.0], lambda A, b, w, x0: cg(A, b, x0=x0), n_rounds=30)
     np.testing.assert_array_equal(live["costs"], plain)
+
+
+def test_steps_that_repeat_are_not_solved_again() -> None:
+    # With a step of 0.005 the coefficient and the forcing of the paper repeat after 200 steps.
+    whole = heat_cost_table(HeatEquation2D(9, 5e-3), GRID[::4], 700)
+    copied = heat_cost_table(HeatEquation2D(9, 5e-3), GRID[::4], 700, period=200)
+    np.testing.assert_array_equal(copied["costs"], whole["costs"])
+    np.testing.assert_array_equal(copied["contexts"], whole["contexts"])
+    assert whole["solved"].all()
+    # The first period starts from another state than the second; the third is the second.
+    assert copied["solved"][:300].all()
+    assert not copied["solved"][400:].any()
+
+
+@pytest.mark.parametrize("period", [150, 1])
+def test_steps_that_do_not_repeat_are_solved(period: int) -> None:
+    assert heat_cost_table(HeatEquation2D(5, 5e-3), None, 450, period=period)["solved"].all()
+    growing = HeatEquation2D(5, 5e-3, forcing=lambda t, points: (1 + t) * np.ones(len(points)))
+    assert heat_cost_table(growing, None, 450, period=200)["solved"].all()
+    with pytest.raises(ValueError, match="period must be an integer at least 1"):
+        heat_cost_table(HeatEquation2D(5), None, 3, period=0)
+
+
+def test_ways_are_timed_on_the_same_sequence() -> None:
+    ways = {"good": (FixedArm(2, 1), ssor_pcg), "plain": (FixedArm(2, 0), lambda A, b, w, x0: cg(A, b, x0=x0))}
+    told = time_together(lambda: HeatEquation2D(9, 5e-3), ways, [1.0, 1.4], 130, block=40)
+    for name, solver, grid in (("good", ssor_pcg, [1.4]), ("plain", ways["plain"][1], [1.0])):
+        alone = run_sequence(HeatEquation2D(9, 5e-3), FixedArm(1, 0), grid, solver, n_rounds=130)
+        assert told[name].iterations == alone["costs"].sum()
+        assert told[name].seconds == told[name].solving + told[name].learning > told[name].solving > 0.0
+    told |= {"chebcb": told["good"], "tsallis": told["good"], "constant": told["good"], "cg": told["plain"]}
+    ratios = cost_ratios(told)
+    assert ratios["iterations"] == 1.0
+    assert ratios["constant"] == ratios["tsallis"] == pytest.approx(1.0 + ratios["learner"])
+    assert ratios["cg"] == told["good"].seconds / told["plain"].solving
+    with pytest.raises(ValueError, match="block must be an integer at least 1"):
+        time_together(lambda: HeatEquation2D(9), ways, [1.0, 1.4], 5, block=0)
 
 
 def test_heat_equation_refuses_bad_input() -> None:

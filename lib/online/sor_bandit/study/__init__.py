@@ -22,6 +22,7 @@ from lib.online.sor_bandit.study.instances import (
 from lib.online.sor_bandit.study.kernels import sor_cost_table, ssor_pcg_cost_table
 from lib.online.sor_bandit.study.official import official_tsallis_weights
 from lib.online.sor_bandit.study.rivals import UCB1, EpsilonGreedy, GPThompson, RestartedBandit
+from lib.online.sor_bandit.study.timing import Timing, cost_ratios, time_together
 
 __all__ = [
     "UCB1",
@@ -30,9 +31,11 @@ __all__ = [
     "HeatEquation2D",
     "RestartedBandit",
     "ShiftedLaplacians",
+    "Timing",
     "best_fixed",
     "bump",
     "central_minimizer",
+    "cost_ratios",
     "degenerate_target",
     "delsq",
     "energy_cost_bound",
@@ -51,5 +54,6 @@ __all__ = [
     "ssor_cg_bound",
     "ssor_cg_tau",
     "ssor_pcg_cost_table",
+    "time_together",
     "truncated_normal",
 ]

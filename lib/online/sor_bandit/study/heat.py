@@ -208,6 +208,10 @@ class HeatEquation2D:
         self.step += 1
 
 
+#: A row is copied if its first residual differs from that of a solved one by less than this share of the norm to reach.
+_SAME = 1e-3
+
+
 def heat_cost_table(
     simulation: HeatEquation2D,
     grid: ArrayLike | None,
@@ -215,6 +219,7 @@ def heat_cost_table(
     *,
     tol: float = 1e-8,
     max_iter: int = 10_000,
+    period: int | None = None,
 ) -> dict[str, Array | Counts]:
     """SSOR-CG counts of every step at every relaxation parameter, each started from the exact solution before.
 
@@ -231,11 +236,15 @@ def heat_cost_table(
         Number of steps T, default to the end.
     tol, max_iter
         As in `ssor_pcg`.
+    period : int, optional
+        Steps after which coefficient and forcing repeat (1000 for the paper's). Once the start is forgotten, the systems repeat
+        too. A step is then not solved again if its system and its start are those of a solved step whole periods before:
+        if its first residual can differ by at most ``1e-3 * tol * ||b||``. Default None: every step is solved.
 
     Returns
     -------
     dict
-        ``costs`` int (T, d) and ``contexts`` (T,).
+        ``costs`` int (T, d), ``contexts`` (T,) and ``solved``, bool (T,): False for rows that are copies.
 
     Examples
     --------
@@ -245,16 +254,36 @@ def heat_cost_table(
     """
     left = simulation.n_steps - simulation.step
     rounds = left if n_rounds is None else min(checks.integer("n_rounds", n_rounds, low=1), left)
-    contexts, strengths, costs = np.empty(rounds), np.empty(rounds), []
+    phases = rounds if period is None else checks.integer("period", period, low=1)
+    contexts, strengths, source = np.empty(rounds), np.empty(rounds), np.arange(rounds)
+    costs = np.empty((rounds, 1 if grid is None else np.size(grid)), dtype=np.int64)
+    latest: dict[int, tuple[int, Array, Array]] = {}  # phase -> the row that was solved last, its start, its right-hand side
+    waiting: list[tuple[int, Array, Array]] = []
     # In pieces: all states of a fine grid at once would fill the memory.
     piece = max(1, 2_000_000 // simulation.n)
-    for first in range(0, rounds, piece):
-        steps = range(first, min(first + piece, rounds))
-        starts, rights = np.empty((len(steps), simulation.n)), np.empty((len(steps), simulation.n))
-        for row, t in enumerate(steps):
-            contexts[t], strengths[t] = simulation.coefficient(simulation.t), simulation.strength()
-            starts[row], rights[row] = simulation.u, simulation.right_hand_side()
-            simulation.advance(simulation.exact_solution())
-        links = strengths[steps.start : steps.stop]
-        costs.append(ssor_pcg_cost_table(1.0 + 4.0 * links, links, rights, grid, x0=starts, tol=tol, max_iter=max_iter))
-    return {"costs": np.concatenate(costs), "contexts": contexts}
+    for t in range(rounds):
+        contexts[t], strengths[t] = simulation.coefficient(simulation.t), simulation.strength()
+        start, right = simulation.u, simulation.right_hand_side()
+        known = latest.get(t % phases)
+        if known is not None and _first_residuals_differ(strengths[[known[0], t]], known[1:], (start, right)) <= _SAME * tol:
+            source[t] = known[0]
+        else:
+            waiting.append((t, start, right))
+            if period is not None:
+                latest[t % phases] = waiting[-1]
+        simulation.advance(simulation.exact_solution())
+        if waiting and (len(waiting) == piece or t == rounds - 1):
+            rows, starts, rights = (np.array(column) for column in zip(*waiting, strict=True))
+            links = strengths[rows]
+            costs[rows] = ssor_pcg_cost_table(1.0 + 4.0 * links, links, rights, grid, x0=starts, tol=tol, max_iter=max_iter)
+            waiting = []
+    return {"costs": costs[source], "contexts": contexts, "solved": source == np.arange(rounds)}
+
+
+def _first_residuals_differ(strengths: Array, known: tuple[Array, Array], new: tuple[Array, Array]) -> float:
+    """A bound on the difference of the residuals ``b - A u`` of two (u, b), relative to the norm of the new b."""
+    (u0, b0), (u, b) = known, new
+    # The stencil's norm is below 8.
+    moved = 8.0 * abs(strengths[1] - strengths[0]) * np.linalg.norm(u0) + (1.0 + 8.0 * strengths[1]) * np.linalg.norm(u - u0)
+    size = float(np.linalg.norm(b))
+    return float(np.linalg.norm(b - b0) + moved) / size if size > 0.0 else np.inf

@@ -18,8 +18,9 @@ from lib.online.sor_bandit.theory import sor_spectral_radius
 Counts = NDArray[np.int64]
 Slices = tuple[slice, slice, slice, slice, slice]
 
-# Doubles of one batched vector (measured): fewer and the calls cost more than the arithmetic, more and it leaves the cache.
-BATCH_DOUBLES = 240_000
+# Doubles of one batched vector, SOR and CG (measured): fewer and the calls cost more than the arithmetic, more and it leaves
+# the cache.
+BATCH_DOUBLES, PCG_BATCH_DOUBLES = 240_000, 960_000
 
 
 class Wavefront:
@@ -135,14 +136,14 @@ def _pcg_batch(front: Wavefront, off: Array, omega: Array | None, residual: Arra
         np.copyto(z, r)
         if omega is not None:
             _ssor(front, z, relaxed)
-        rho = _dots(r, z, image)
+        rho = _dots(r, z)
         p *= rho / previous
         p += z
         _product(front, p, links, image)
-        image *= rho / _dots(p, image, z)
+        image *= rho / _dots(p, image)
         r -= image
         previous = rho
-        waiting = np.sqrt(_dots(r, r, z)) > limit
+        waiting = np.sqrt(_dots(r, r)) > limit
         if not waiting.all():
             counts[active[~waiting]] = iteration
             active, limit, previous = active[waiting], limit[waiting], rho[waiting]
@@ -151,10 +152,9 @@ def _pcg_batch(front: Wavefront, off: Array, omega: Array | None, residual: Arra
     return counts
 
 
-def _dots(a: Array, b: Array, work: Array) -> Array:
-    """Inner products over the rows; `work` is overwritten."""
-    np.multiply(a, b, out=work)
-    return work.sum(axis=0)
+def _dots(a: Array, b: Array) -> Array:
+    """Inner products over the rows."""
+    return np.einsum("nb,nb->b", a, b)
 
 
 def _ssor(front: Wavefront, z: Array, relaxed: Array) -> None:
@@ -329,12 +329,11 @@ def ssor_pcg_cost_table(
     limit = tol * np.linalg.norm(right, axis=1) / d
     # As in ssor_pcg: a right-hand side of zero is solved by zero, whatever the start.
     residual[limit == 0.0] = 0.0
-    instance, arm = np.divmod(np.arange(len(d) * len(arms)), len(arms))
-    counts = np.empty(len(instance), dtype=np.int64)
-    batch = max(1, BATCH_DOUBLES // front.rows)
-    for first in range(0, len(instance), batch):
-        part = slice(first, first + batch)
-        t = instance[part]
-        omega = None if grid is None else arms[arm[part]]
-        counts[part] = _pcg_batch(front, scaled[t], omega, residual[t], limit[t], max_iter)
-    return counts.reshape(len(d), len(arms))
+    # Arm by arm: neighbors in time need about as many iterations, so that a batch stays full.
+    counts = np.empty((len(arms), len(d)), dtype=np.int64)
+    batch = max(1, PCG_BATCH_DOUBLES // front.rows)
+    for first in range(0, counts.size, batch):
+        arm, t = np.divmod(np.arange(first, min(first + batch, counts.size)), len(d))
+        omega = None if grid is None else arms[arm]
+        counts.flat[first : first + batch] = _pcg_batch(front, scaled[t], omega, residual[t], limit[t], max_iter)
+    return np.ascontiguousarray(counts.T)
