@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .dense import Trained, train
-from .grid import RULES, Outcome, Setting, deeper
+from .grid import HIDDEN, RULES, Outcome, Setting, deeper
 from .modules import DEEP, SHALLOW, LocalHead, conv_net, convolution, fit, linear, with_heads
 from .sequences import train_recurrent
 from .tasks import Task, accuracy, draw_task
 
 __all__ = [
     "DEEP",
+    "HIDDEN",
     "RULES",
     "SHALLOW",
     "LocalHead",

@@ -8,23 +8,23 @@ from functools import partial
 from typing import Any
 
 from lib import experiment
-from lib.backprop_free.tpsgd.study.grid import Setting, joined
+from lib.backprop_free.tpsgd.study.grid import Setting
 from lib.backprop_free.tpsgd.study.tasks import Stream, Task, draw_task
 
 #: Rates of a run with seed s are chosen with the generators of seed CHOOSING + s; no record has such a seed. (The grids
 #: themselves were set in trials with seed 200.)
 CHOOSING = 100
-#: So many rates of hidden layers are compared again on half as many rows as race: few rows may want others than many.
+#: So many pairs of rates are compared again on as many rows as race: few rows may want higher rates than many.
 FINALISTS = 3
 Tasks = tuple[Task, Task, Task]  # to choose finalists by, to choose among them by, to race on
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows of one experiment: `n` to train on and `n_test` to judge by; `few` to train on with all rates.
+    """Rows of one experiment: `n` to train on and `n_test` to judge by; `few` to train on with a whole grid of rates.
 
-    The latter are of another draw, with other rows, first weights and patterns. There the best rates are compared again on half
-    of `n` rows. Its held-out rows are as many as `n_test`, none of them test rows.
+    The latter are of another draw, with other rows, first weights and patterns. There the best pairs are compared again on `n`
+    rows. Its held-out rows are as many as `n_test`, none of them test rows.
     """
 
     seed: int
@@ -47,24 +47,14 @@ class Plan:
         """Both draws; what has the same key has the same rows, the first task a part of the second one's."""
         look: dict[str, Any] = {"side": side, "change": change, "bits": self.bits}
         few, many = (
-            draw_task(name, self.other("rows " + key), n=n, n_valid=self.n_test, n_test=1, **look)
-            for n in (self.few, max(self.n // 2, self.few))
+            draw_task(name, self.other("rows " + key), n=n, n_valid=self.n_test, n_test=1, **look) for n in (self.few, self.n)
         )
         raced = draw_task(name, self.stream("rows " + key), n=self.n, n_valid=1, n_test=self.n_test, **look)
         return (few.shaped(*shape), many.shaped(*shape), raced.shaped(*shape)) if shape else (few, many, raced)
 
     def race(self, tasks: Tasks, rule: str, setting: Setting, run: Callable[[Task, Setting, Stream], Any]) -> Any:
-        """Choose a pair of rates in two rounds, then train with it on the last task: ``run(task, setting, stream)``.
-
-        The first round, on few rows, tries all rates of hidden layers, then with the best of these all rates of the head. The
-        second compares the best rates of hidden layers (of the head, where layers are frozen) on more rows.
-        """
-        brief = replace(setting, curve=False)
-        tried = run(tasks[0], replace(brief, pairs=setting.first(rule)), self.other)
-        finalists = tried.leading(FINALISTS)
-        if rest := setting.second(rule, tried.chosen[1]):
-            tried = joined(tried, run(tasks[0], replace(brief, pairs=rest), self.other))
-            finalists = tuple((tried.chosen[0], hidden) for _, hidden in finalists)
-        final = run(tasks[1], replace(brief, pairs=finalists), self.other)
+        """Choose a pair of rates in two rounds, then train with it on the last task: ``run(task, setting, stream)``."""
+        tried = run(tasks[0], replace(setting, curve=False), self.other)
+        final = run(tasks[1], replace(setting, curve=False, pairs=tried.leading(FINALISTS)), self.other)
         chosen = run(tasks[2], replace(setting, pairs=(final.chosen,)), self.stream)
         return replace(chosen, tried=replace(final, tried=tried))

@@ -42,8 +42,8 @@ def losses(plan: Plan, setting: Setting, names: Sequence[str]) -> dict[str, Trai
     """tpSGD with several local losses, on the rows of `depths`; the cosine, whose slope is small, has 30 times the rates."""
     tasks, found = plan.tasks("mnist", "mnist", side=14), {}
     for loss in names:
-        rates = tuple((30.0 if loss == "cosine" else 1.0) * rate for rate in setting.hidden)
-        found[loss] = dense(plan, tasks, "tpSGD", replace(setting, loss=loss, hidden=rates))
+        rates = tuple((30.0 if loss == "cosine" else 1.0) * rate for rate in setting.hidden["tpSGD"])
+        found[loss] = dense(plan, tasks, "tpSGD", replace(setting, loss=loss, hidden={"tpSGD": rates}))
     return found
 
 
@@ -223,6 +223,6 @@ def half_free(task: Task, setting: Setting, stream: Stream, n_layers: int) -> di
             n_in = width
         return TPSequential(blocks, linear(width, K, weights))
 
-    grid = replace(setting, lrs=(0.1,), hidden=(0.003, 0.01))
+    grid = replace(setting, lrs=(0.1,), hidden={"tpSGD": (0.003, 0.01)})
     ways = {"all trained": False, "half free": True}
     return {name: fit("tpSGD", partial(make, free=free), task, grid, stream).accuracy for name, free in ways.items()}
