@@ -11,7 +11,7 @@ import torch
 from lib import weights as files
 from lib.policies import constrained_rlhf as crl
 from lib.policies.constrained_rlhf import study
-from lib.policies.constrained_rlhf.study import make_weights, protocols, weights
+from lib.policies.constrained_rlhf.study import calibrate, fixed, make_weights, protocols, weights
 from lib.policies.constrained_rlhf.study.text import END, MOST, PAD, PROMPT, UNKNOWN
 
 TEXT = study.corpus()
@@ -201,9 +201,10 @@ def test_primal_oracle_meets_thresholds():
 def test_every_run_trains_and_is_looked_at(setting):
     for name in study.RUNS:
         run = study.run(setting, name)
-        assert run.tested == [0, 1, 2]
-        assert len(run.test) == 3
-        assert run.scores().shape == (3,)
+        looks = [1, 2] if name in study.ENDS else [0, 1, 2]
+        assert run.tested == looks
+        assert len(run.test) == len(looks)
+        assert run.scores().shape == (len(looks),)
         assert run.seconds > 0
         assert len(run.validation) == (3 if name in study.STOPPED else 0)
         if name in study.STOPPED:
@@ -231,10 +232,64 @@ def test_frozen_multipliers_stay(setting):
     assert history[0] == pytest.approx(0.5, abs=0.01)
 
 
-def test_thresholds_of_the_low_and_high_runs(setting):
-    for name, factor in (("xi-PPO low", 0.9), ("xi-PPO", 1.0), ("xi-PPO high", 1.1)):
+def test_thresholds_of_the_runs(setting):
+    joint = np.array(study.THRESHOLDS)
+    wanted = {
+        "xi-PPO low": 0.9 * joint, "xi-PPO": joint, "xi-PPO high": 1.1 * joint, "xi-PPO plain": joint,
+        "xi-PPO single": study.SINGLE, "xi-PPO first": study.FIRST,
+    }  # fmt: skip
+    for name, theta in wanted.items():
         run = study.run(setting, name)
-        assert run.history.array("thresholds")[-1] == pytest.approx(factor * np.array(study.THRESHOLDS))
+        assert run.history.array("thresholds")[-1] == pytest.approx(theta)
+
+
+def test_looks_at_the_end_are_those_of_a_run_with_all_looks(setting):
+    last = study.run(setting, "xi-PPO plain")
+    whole = study.follow(setting, setting.trainer("xi", **protocols.RUNS["xi-PPO plain"][3]), ("test",))
+    assert whole.tested == [0, 1, 2]
+    assert whole.scores()[1:].tolist() == last.scores().tolist()
+
+
+def test_plain_multipliers_are_not_squashed_and_have_their_own_rate(setting):
+    rates = {"xi-PPO plain": fixed.XI_PLAIN_RATE, "mu-PPO plain": fixed.MU_PLAIN_RATE}
+    for name, kind in (("xi-PPO plain", "equality"), ("mu-PPO plain", "inequality")):
+        variant, _, theta, own = study.RUNS[name]
+        multipliers = setting.trainer(variant, None, theta, **own).multipliers
+        assert (multipliers.kind, multipliers.squash, multipliers.lr) == (kind, False, rates[name])
+        assert multipliers.weights().tolist() == [0.5, 0.5]
+        assert multipliers.coefficients()[0] == 1  # (6)
+
+
+def test_every_method_is_tuned_inside_its_grid(setting):
+    for chosen, grid in ((study.ALPHAS, study.GRID), (study.SAT_ALPHAS, study.SAT_GRID)):
+        assert all(min(axis) < value < max(axis) for value, axis in zip(chosen, grid, strict=True))
+        assert all(value in axis for value, axis in zip(chosen, grid, strict=True))
+    for rate in (fixed.XI_RATE, fixed.XI_PLAIN_RATE, fixed.MU_PLAIN_RATE):
+        assert rate in study.RATES[1:-1]
+    for rate in (fixed.MU_RATE, fixed.ALL_RATE):
+        assert rate in study.SIGMOID_RATES[1:-1]
+    assert len(study.RATES) == len(study.SIGMOID_RATES)
+    assert np.size(study.GRID) == np.size(study.SAT_GRID)
+    made = {name: setting.trainer(v, alphas, theta, **own) for name, (v, alphas, theta, own) in study.RUNS.items()}
+    assert made["PPO-SAT"].alphas.tolist() == list(study.SAT_ALPHAS)
+    assert made["All-PPO"].multipliers.lr == fixed.ALL_RATE
+    assert made["mu-PPO"].multipliers.lr == fixed.MU_RATE
+    assert made["xi-PPO"].multipliers.lr == setting.plan.multiplier_lr == fixed.XI_RATE
+
+
+def test_calibration_prints_what_is_fixed(monkeypatch, capsys):
+    monkeypatch.setattr(calibrate, "PLAN", study.Plan(iterations=2, episodes=4, epochs=1, n_eval=8, eval_every=1))
+    assert calibrate.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, grid in (("ALPHAS", study.GRID), ("SAT_ALPHAS", study.SAT_GRID)):
+        (line,) = (line for line in lines if line.startswith(f"{name} ="))
+        assert all(float(value) in axis for value, axis in zip(line.split("(")[1].rstrip(")").split(","), grid, strict=True))
+    for name in ("XI_RATE", "MU_RATE", "XI_PLAIN_RATE", "MU_PLAIN_RATE", "ALL_RATE"):
+        (line,) = (line for line in lines if line.startswith(f"{name} ="))
+        assert float(line.split("=")[1]) in (study.SIGMOID_RATES if name in ("MU_RATE", "ALL_RATE") else study.RATES)
+    for name in ("LOW", "HIGH", "FIRST", "THRESHOLDS"):
+        assert sum(line.startswith(f"{name} =") for line in lines) == 1
+    assert sum("score by look" in line for line in lines) == 11 + 9 + 5 * 5
 
 
 def test_search_stays_within_its_budget(setting):

@@ -162,9 +162,10 @@ def test_advantages_are_normalized_then_mixed_but_for_plain_ppo():
     columns = cr.normalized(raw, mask, 0.05)
     by_hand = (2 - lam.sum()) * columns[..., 0] + columns[..., 1:] @ lam
     torch.testing.assert_close(constrained.advantage(raw, mask), by_hand)
-    plain = run("ppo", alphas=[2.0, 0.5])
     summed = raw @ torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
-    torch.testing.assert_close(plain.advantage(raw, mask), cr.normalized(summed[..., None], mask)[..., 0])
+    for variant in ("ppo", "ppo_sat"):
+        plain = run(variant, alphas=[2.0, 0.5])
+        torch.testing.assert_close(plain.advantage(raw, mask), cr.normalized(summed[..., None], mask)[..., 0])
     literal = run("ppo", alphas=[2.0, 0.5], normalize="column", kl_std_floor=None)
     wanted = cr.normalized(raw, mask) @ torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     torch.testing.assert_close(literal.advantage(raw, mask), wanted)
@@ -408,7 +409,8 @@ def test_bad_input_is_refused():
     for make, match in (
         (lambda: run(thresholds=[0.1]), "thresholds"), (lambda: run(thresholds=None), "thresholds"),
         (lambda: run("best"), "variant"), (lambda: run("ppo", alphas=[1.0]), "alphas"),
-        (lambda: run("xi", alphas=[1.0, 1.0]), "alphas"), (lambda: run(models=()), "reward_models"),
+        (lambda: run("xi", alphas=[1.0, 1.0]), "alphas"), (lambda: run("all", alphas=[1.0, 1.0]), "alphas"),
+        (lambda: run("ppo_sat", alphas=[1.0]), "alphas"), (lambda: run(models=()), "reward_models"),
         (lambda: cr.ConstrainedPPO(base(), [even], [0.5], end=0, pad=0), "pad"),
         (lambda: run().fit([]), "prompts"), (lambda: run().fit(PROMPTS, [[1]]), "references"),
     ):  # fmt: skip

@@ -28,15 +28,15 @@ RewardModel = Callable[[list[Tokens], list[Tokens], list[Tokens] | None], Any]
 class ConstrainedPPO:
     """Proximal policy optimization of a policy that stays near a base policy, with rewards at, above or below thresholds.
 
-    ========= ================================== ===================
-    variant   maximize                           subject to
-    ========= ================================== ===================
-    "ppo"     r_0 + sum alpha_i r_i              nothing
-    "ppo_sat" r_0 - sum (r_i - theta_i)^2        nothing
-    "mu"      r_0                                v_i >= theta_i
-    "all"     r_0 + sum r_i                      v_i <= theta_i
-    "xi"      r_0                                v_i = theta_i
-    ========= ================================== ===================
+    ========= ==================================== ===================
+    variant   maximize                             subject to
+    ========= ==================================== ===================
+    "ppo"     r_0 + sum alpha_i r_i                nothing
+    "ppo_sat" r_0 - sum alpha_i (r_i - theta_i)^2  nothing
+    "mu"      r_0                                  v_i >= theta_i
+    "all"     r_0 + sum r_i                        v_i <= theta_i
+    "xi"      r_0                                  v_i = theta_i
+    ========= ==================================== ===================
 
     r_0 is minus the coefficient beta times the divergence from the base policy, paid token by token; the other rewards are paid
     with the last token. Every reward has a linear value head on the policy's last state. A run can be pickled or copied in the
@@ -55,7 +55,8 @@ class ConstrainedPPO:
     config : PPOConfig, optional
         The paper's settings by default.
     alphas : array_like, shape (N,), optional
-        Fixed weights of "ppo"; ones by default.
+        Fixed weights, of the rewards of "ppo" and of the squared distances of "ppo_sat"; ones by default (for the latter, the
+        paper's).
     end, pad : int
         Token that ends a response; another one for padding, which is never drawn.
     seed : int or Generator
@@ -105,8 +106,8 @@ class ConstrainedPPO:
         if self.end == self.pad:
             raise ValueError(f"pad must differ from end, got {pad} for both")
         self.thresholds = self._given("thresholds", thresholds, n, variant != "ppo")
-        if alphas is not None and variant != "ppo":
-            raise ValueError(f"alphas are the fixed weights of 'ppo', not of {variant!r}")
+        if alphas is not None and VARIANTS[variant] is not None:
+            raise ValueError(f"alphas are the fixed weights of 'ppo' and 'ppo_sat', not of {variant!r}")
         self.alphas = np.ones(n) if alphas is None else self._given("alphas", alphas, n, True)
         self._rng, start = checks.generator("seed", seed).spawn(2)
         self.policy: Any = with_value_heads(policy, n + 1)

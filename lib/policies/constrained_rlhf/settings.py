@@ -102,7 +102,7 @@ class History:
     """What a run leaves, one row an iteration; `array` stacks a column.
 
     values : means of the rewards over the episodes, (N,)
-    weights : multipliers after the iteration; fixed weights for "ppo", ones for "ppo_sat", (N,)
+    weights : multipliers after the iteration; fixed weights for "ppo" and "ppo_sat", (N,)
     coefficients : what weighs the advantages of the divergence and of the rewards, (1 + N,)
     thresholds : in use, (N,); NaN without any
     kl : estimated divergence from the base policy of an episode, summed over its tokens

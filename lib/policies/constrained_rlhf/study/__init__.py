@@ -24,9 +24,28 @@ from lib.policies.constrained_rlhf.study.evaluation import (
     score,
 )
 from lib.policies.constrained_rlhf.study.exact import Task, learn, probabilities, task
-from lib.policies.constrained_rlhf.study.fixed import ALPHAS, GRID, HIGH, LOW, RATES, SEEN, THRESHOLDS
+from lib.policies.constrained_rlhf.study.fixed import (
+    ALL_RATE,
+    ALPHAS,
+    FIRST,
+    GRID,
+    HIGH,
+    LOW,
+    MU_PLAIN_RATE,
+    MU_RATE,
+    RATES,
+    SAT_ALPHAS,
+    SAT_GRID,
+    SEEN,
+    SIGMOID_RATES,
+    SINGLE,
+    THRESHOLDS,
+    XI_PLAIN_RATE,
+    XI_RATE,
+)
 from lib.policies.constrained_rlhf.study.intents import IntentModel, accuracy, bags, fit_intents
 from lib.policies.constrained_rlhf.study.protocols import (
+    ENDS,
     RUNS,
     STOPPED,
     Plan,
@@ -42,7 +61,10 @@ from lib.policies.constrained_rlhf.study.text import INTENTS, MAX_NEW, SPLITS, C
 from lib.policies.constrained_rlhf.study.weights import Base, load, new_policy
 
 __all__ = [
+    "ALL_RATE",
     "ALPHAS",
+    "ENDS",
+    "FIRST",
     "GRID",
     "HIGH",
     "IDEAL",
@@ -50,13 +72,21 @@ __all__ = [
     "LOW",
     "MAX_NEW",
     "METRICS",
+    "MU_PLAIN_RATE",
+    "MU_RATE",
     "RATES",
     "REWARDS",
     "RUNS",
+    "SAT_ALPHAS",
+    "SAT_GRID",
     "SEEN",
+    "SIGMOID_RATES",
+    "SINGLE",
     "SPLITS",
     "STOPPED",
     "THRESHOLDS",
+    "XI_PLAIN_RATE",
+    "XI_RATE",
     "Base",
     "Corpus",
     "Evaluation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,7 +197,11 @@ def primal(bandit: TiltedBandit, theta: Any) -> np.ndarray:
     constraint = {"type": "eq", "fun": lambda pi: held @ pi - wanted, "jac": lambda pi: held}
     options = {"maxiter": 1000, "ftol": 1e-15}
     bounds = [(1e-12, 1.0)] * len(bandit.pi0)
-    found = minimize(divergence, bandit.pi0, jac=True, method="SLSQP", bounds=bounds, constraints=[constraint], options=options)
+    with warnings.catch_warnings():  # SciPy before 1.16 says that it moves trial points into the bounds
+        warnings.filterwarnings("ignore", "Values in x were outside bounds", RuntimeWarning)
+        found = minimize(
+            divergence, bandit.pi0, jac=True, method="SLSQP", bounds=bounds, constraints=[constraint], options=options
+        )
     return np.asarray(found.x)
 
 

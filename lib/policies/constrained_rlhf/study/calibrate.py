@@ -4,28 +4,34 @@
 
 On a seed that no experiment uses, looked at on validation prompts only. First PPO with every pair of weights of a grid, and
 with either reward alone: they give the scale of the evaluation score (least and largest metrics over all looks), PPO's weights
-(best score at the end), the proxy points of either reward alone, and the joint one, which are the thresholds. Then xi-PPO and
-mu-PPO with these thresholds and several rates of the multipliers.
+(best score at the end), the proxy points of either reward alone, and the joint one, which are the thresholds. Then, with these
+thresholds, PPO-SAT with every pair of weights of its own grid, and the methods with multipliers at several rates.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 
 from lib.policies.constrained_rlhf.study.evaluation import OVERLAP
-from lib.policies.constrained_rlhf.study.fixed import GRID, RATES
+from lib.policies.constrained_rlhf.study.fixed import GRID, RATES, SAT_GRID, SIGMOID_RATES
 from lib.policies.constrained_rlhf.study.protocols import Plan, Run, Setting, follow
 from lib.policies.constrained_rlhf.thresholds import find_proxy_point
 
 #: Experiments have small seeds.
 SEED = 1000
 PLAN = Plan(iterations=30, episodes=64, n_eval=200, eval_every=5, dtype="float32")
-_LINE = "{!s:14s} score by look {}, rewards at the end {}"
+_LINE = "{!s:26s} score by look {}, at the end {:.3f}, rewards at the end {}"
+#: Methods with multipliers: the variant, whether multipliers are squashed, the rates.
+_RATES = {
+    "XI_RATE": ("xi", True, RATES), "MU_RATE": ("mu", True, SIGMOID_RATES), "XI_PLAIN_RATE": ("xi", False, RATES),
+    "MU_PLAIN_RATE": ("mu", False, RATES), "ALL_RATE": ("all", True, SIGMOID_RATES),
+}  # fmt: skip
 
 
 def _metrics(runs: Any) -> np.ndarray:
@@ -45,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     setting, only = Setting(PLAN, SEED), ("validation",)
-    pairs = [(a, b) for a in GRID[0] for b in GRID[1]] + [(1.0, 0.0), (0.0, 1.0)]
+    pairs = [*product(*GRID), (1.0, 0.0), (0.0, 1.0)]
     runs = {pair: follow(setting, setting.trainer("ppo", pair), only) for pair in pairs}
     looks = _metrics(runs.values())
     low, high = looks.min((0, 1)), looks.max((0, 1))
@@ -54,23 +60,39 @@ def main(argv: list[str] | None = None) -> int:
     scores = dict(zip(runs, _scores(runs.values(), low, high), strict=True))
     rewards = {pair: run.rewards("validation") for pair, run in runs.items()}
     for pair in runs:
-        print(_LINE.format(pair, scores[pair].round(3).tolist(), rewards[pair][-1].round(3)))
-    print("ALPHAS =", max((p for p in runs if 0.0 not in p), key=lambda pair: scores[pair][-2:].mean()))
+        print(_line(("ppo", *pair), scores[pair], rewards[pair][-1]))
+    print("ALPHAS =", max((p for p in runs if 0.0 not in p), key=lambda pair: _end(scores[pair])))
     for column, pair in enumerate([(1.0, 0.0), (0.0, 1.0)]):
         point = find_proxy_point(rewards[pair][:, column], scores[pair], degree=3)
-        print("single proxy point:", pair, point.theta.round(3).tolist(), "inside:", point.inside)
+        print("SINGLE: of", pair, point.theta.round(3).tolist(), "inside:", point.inside)
     pooled, truth = np.concatenate(list(rewards.values())), np.concatenate(list(scores.values()))
     if options.looks:
         np.savez(options.looks, rewards=pooled, scores=truth)
-    joint = find_proxy_point(pooled, truth, degree=3, support=0.2)
-    print("THRESHOLDS =", joint.theta.round(3).tolist(), "inside:", joint.inside, flush=True)
-    for variant in ("xi", "mu"):
-        for rate in RATES:
-            trainer = setting.trainer(variant, theta=joint.theta, multiplier_lr=rate)
-            run: Run = follow(setting, trainer, only)
-            found = _scores([run], low, high)[0].round(3).tolist()
-            print(_LINE.format((variant, rate), found, run.rewards("validation")[-1].round(3)), flush=True)
+    first, joint = find_proxy_point(pooled, truth, degree=6), find_proxy_point(pooled, truth, degree=3, support=0.2)
+    print("FIRST =", first.theta.round(3).tolist(), "inside:", first.inside)
+    theta = joint.theta.round(3)
+    print("THRESHOLDS =", theta.tolist(), "inside:", joint.inside, flush=True)
+
+    def tried(label: Any, variant: str, alphas: Any = None, **own: Any) -> float:
+        run: Run = follow(setting, setting.trainer(variant, alphas, theta, **own), only)
+        found = _scores([run], low, high)[0]
+        print(_line(label, found, run.rewards("validation")[-1]), flush=True)
+        return _end(found)
+
+    weighted = {pair: tried(("ppo_sat", *pair), "ppo_sat", pair) for pair in product(*SAT_GRID)}
+    print("SAT_ALPHAS =", max(weighted, key=weighted.__getitem__))
+    for name, (variant, squash, rates) in _RATES.items():
+        ends = {r: tried((name, r), variant, multiplier_lr=r, multiplier_squash=squash) for r in rates}
+        print(f"{name} =", max(ends, key=ends.__getitem__), flush=True)
     return 0
+
+
+def _end(scores: np.ndarray) -> float:
+    return float(scores[-2:].mean())
+
+
+def _line(label: Any, scores: np.ndarray, rewards: np.ndarray) -> str:
+    return _LINE.format(label, scores.round(3).tolist(), _end(scores), rewards.round(3))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,19 @@ from lib import checks
 from lib.policies.constrained_rlhf.ppo import ConstrainedPPO
 from lib.policies.constrained_rlhf.settings import History, PPOConfig
 from lib.policies.constrained_rlhf.study.evaluation import REWARDS, Evaluation, IntentReward, evaluate, meteor_reward
-from lib.policies.constrained_rlhf.study.fixed import ALPHAS, SEEN, THRESHOLDS
+from lib.policies.constrained_rlhf.study.fixed import (
+    ALL_RATE,
+    ALPHAS,
+    FIRST,
+    MU_PLAIN_RATE,
+    MU_RATE,
+    SAT_ALPHAS,
+    SEEN,
+    SINGLE,
+    THRESHOLDS,
+    XI_PLAIN_RATE,
+    XI_RATE,
+)
 from lib.policies.constrained_rlhf.study.text import END, MAX_NEW, PAD, corpus
 from lib.policies.constrained_rlhf.study.weights import Base, load
 from lib.policies.constrained_rlhf.thresholds import nelder_mead_thresholds
@@ -20,14 +32,14 @@ from lib.policies.constrained_rlhf.thresholds import nelder_mead_thresholds
 
 @dataclass(frozen=True)
 class Plan:
-    """A run: iterations, responses of each, passes, learning rates, coefficient of the divergence, evaluations, precision."""
+    """A run: iterations, responses of each, passes, rates (of xi-PPO's multipliers, too), divergence, looks, precision."""
 
     iterations: int = 30
     episodes: int = 64
     epochs: int = 2
     lr: float = 1.5e-3
     beta: float = 0.002
-    multiplier_lr: float = 1.0
+    multiplier_lr: float = XI_RATE
     n_eval: int = 200
     eval_every: int = 5
     dtype: str = "float64"
@@ -41,23 +53,29 @@ class Plan:
         )  # fmt: skip
 
 
-#: Run -> variant, weights of the rewards, factor of the thresholds, and settings of its own.
-RUNS: dict[str, tuple[str, tuple[float, float] | None, float, dict[str, Any]]] = {
-    "intent only": ("ppo", (1.0, 0.0), 1.0, {}),
-    "meteor only": ("ppo", (0.0, 1.0), 1.0, {}),
-    "PPO": ("ppo", ALPHAS, 1.0, {}),
-    "PPO equal": ("ppo", (1.0, 1.0), 1.0, {}),
-    "PPO-SAT": ("ppo_sat", None, 1.0, {}),
-    "mu-PPO": ("mu", None, 1.0, {}),
-    "All-PPO": ("all", None, 1.0, {}),
-    "xi-PPO": ("xi", None, 1.0, {}),
-    "xi-PPO low": ("xi", None, 0.9, {}),
-    "xi-PPO high": ("xi", None, 1.1, {}),
-    "xi-PPO literal": ("xi", None, 1.0, {"kl_std_floor": None}),
-    "frozen": ("mu", None, 1.0, {"multiplier_lr": 0.0}),
+#: Run -> variant, fixed weights, thresholds, and settings of its own.
+RUNS: dict[str, tuple[str, tuple[float, float] | None, Any, dict[str, Any]]] = {
+    "intent only": ("ppo", (1.0, 0.0), None, {}),
+    "meteor only": ("ppo", (0.0, 1.0), None, {}),
+    "PPO": ("ppo", ALPHAS, None, {}),
+    "PPO equal": ("ppo", (1.0, 1.0), None, {}),
+    "PPO-SAT": ("ppo_sat", SAT_ALPHAS, THRESHOLDS, {}),
+    "mu-PPO": ("mu", None, THRESHOLDS, {"multiplier_lr": MU_RATE}),
+    "All-PPO": ("all", None, THRESHOLDS, {"multiplier_lr": ALL_RATE}),
+    "xi-PPO": ("xi", None, THRESHOLDS, {}),
+    "xi-PPO low": ("xi", None, 0.9 * np.array(THRESHOLDS), {}),
+    "xi-PPO high": ("xi", None, 1.1 * np.array(THRESHOLDS), {}),
+    "xi-PPO literal": ("xi", None, THRESHOLDS, {"kl_std_floor": None}),
+    "frozen": ("mu", None, THRESHOLDS, {"multiplier_lr": 0.0}),
+    "mu-PPO plain": ("mu", None, THRESHOLDS, {"multiplier_squash": False, "multiplier_lr": MU_PLAIN_RATE}),
+    "xi-PPO plain": ("xi", None, THRESHOLDS, {"multiplier_squash": False, "multiplier_lr": XI_PLAIN_RATE}),
+    "xi-PPO single": ("xi", None, SINGLE, {}),
+    "xi-PPO first": ("xi", None, FIRST, {}),
 }
 #: Runs that are stopped at their best look on validation prompts; others are looked at on test prompts only.
 STOPPED = ("intent only", "meteor only", "PPO", "PPO equal", "xi-PPO")
+#: Runs of which only the end counts: looked at twice, before and after the last few iterations.
+ENDS = ("mu-PPO plain", "xi-PPO plain", "xi-PPO single", "xi-PPO first")
 
 
 @dataclass
@@ -113,10 +131,10 @@ class Setting:
         """An evaluation on the fixed prompts of a split, with the same random numbers every time."""
         return evaluate(policy, self.text, self.base.intents, self.rows[split], split, self.seed, self.plan.top_k)
 
-    def trainer(self, variant: str, alphas: Any = None, factor: float = 1.0, theta: Any = None, **own: Any) -> ConstrainedPPO:
+    def trainer(self, variant: str, alphas: Any = None, theta: Any = None, **own: Any) -> ConstrainedPPO:
         """A run that has not begun; thresholds are `THRESHOLDS` by default."""
         models: list[Any] = [IntentReward(self.base.intents), meteor_reward]
-        wanted = None if variant == "ppo" else factor * np.array(THRESHOLDS if theta is None else theta)
+        wanted = None if variant == "ppo" else np.array(THRESHOLDS if theta is None else theta)
         config = replace(self.plan.config(), **own)
         settings: dict[str, Any] = {"variant": variant, "config": config, "end": END, "pad": PAD, "seed": self.seed}
         return ConstrainedPPO(self.base.policy, models, wanted, alphas=alphas, **settings)
@@ -132,13 +150,14 @@ def run(setting: Setting, name: str) -> Run:
     >>> study.run(setting, "xi-PPO").tested
     [0, 1]
     """
-    variant, alphas, factor, own = RUNS[checks.choice("name", name, RUNS)]
+    variant, alphas, theta, own = RUNS[checks.choice("name", name, RUNS)]
     splits = ("validation", "test") if name in STOPPED else ("test",)
-    return follow(setting, setting.trainer(variant, alphas, factor, **own), splits)
+    return follow(setting, setting.trainer(variant, alphas, theta, **own), splits, ends=name in ENDS)
 
 
 def follow(
-    setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = ("validation", "test"), more: int = 0
+    setting: Setting, trainer: ConstrainedPPO, splits: tuple[str, ...] = ("validation", "test"), more: int = 0,
+    ends: bool = False,
 ) -> Run:  # fmt: skip
     """Train for the plan's iterations (and those before) and look every few ones, before the first and after the last too.
 
@@ -149,6 +168,8 @@ def follow(
     splits : tuple of {"validation", "test"}
     more : int
         Iterations that the trainer has behind it.
+    ends : bool
+        Whether the last two of these looks are all.
 
     Examples
     --------
@@ -157,12 +178,16 @@ def follow(
     >>> study.follow(setting, setting.trainer("xi"), splits=("test",)).tested
     [0, 1]
     """
-    more = checks.integer("more", more, low=0)
+    more, ends = checks.integer("more", more, low=0), checks.boolean("ends", ends)
     plan, found, begin = setting.plan, Run(trainer.history, policy=trainer.policy), time.process_time()
     spent = 0.0
 
+    moments = sorted({*range(0, plan.iterations, plan.eval_every), plan.iterations})
+
     def look(done: int) -> None:
         nonlocal spent
+        if ends and done not in moments[-2:]:
+            return
         start = time.process_time()
         found.tested.append(done)
         for split in splits:
