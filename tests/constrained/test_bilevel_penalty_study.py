@@ -298,6 +298,8 @@ def test_the_search_keeps_the_least_loss_names_ends_and_survives_divergence(clea
     assert found == (run, {"a": 2.0, "b": 2.0}, ["b"])
     with pytest.raises(ValueError, match="grids hold no settings"):
         study.least_loss(run, cleaning, 10, a=[3.0], b=[1.0])
+    with pytest.raises(TypeError, match="list of them"):
+        study.least_loss(run, [], 10, a=[1.0])
     with pytest.raises(ValueError, match="grids must name"):
         study.least_loss(run, cleaning, 10)
     with pytest.raises(ValueError, match="a must"):
@@ -306,3 +308,15 @@ def test_the_search_keeps_the_least_loss_names_ends_and_survives_divergence(clea
         study.least_loss(None, cleaning, 10, a=[1.0])
     with pytest.raises(TypeError, match="cleaning"):
         study.least_loss(run, cleaning.task, 10, a=[1.0])
+
+
+def test_of_several_splits_the_mean_loss_decides_and_one_divergence_loses(cleaning):
+    other = study.SoftmaxCleaning(cleaning.task, penalty=0.5)
+
+    def run(one, calls, a):
+        if one is other and a == 3.0:
+            raise FloatingPointError("diverged")
+        return study.CleaningRun(one.x0, calls, {1.0: 0.5, 2.0: 0.4, 3.0: 0.1}[a] + (one is other) * 0.3 * (a == 2.0), 0.0, 0.0)
+
+    assert study.least_loss(run, cleaning, 10, a=[1.0, 2.0, 3.0]).settings == {"a": 3.0}
+    assert study.least_loss(run, [cleaning, other], 10, a=[1.0, 2.0, 3.0]).settings == {"a": 1.0}

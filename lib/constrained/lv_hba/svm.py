@@ -7,6 +7,7 @@ The lower level has the classifier (w, b) and one slack a sample. Its projection
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def signed_rows(X: Tensor, y: Tensor) -> Tensor:
 
 def margins(Q: Tensor, v: Tensor) -> Tensor:
     """Margins Q v of all samples, shape (..., N)."""
-    return (Q @ v[..., None])[..., 0]
+    return (v[..., None, :] @ Q.mT)[..., 0, :]
 
 
 def back(Q: Tensor, u: Tensor) -> Tensor:
@@ -43,7 +44,25 @@ def back(Q: Tensor, u: Tensor) -> Tensor:
     return (u[..., None, :] @ Q)[..., 0, :]
 
 
-def _newton(Q: Tensor, weights: Tensor, floor: Tensor, ridge: Tensor, center: Tensor, start: Tensor, tol: float) -> Tensor:
+def curvature(Q: Tensor, weights: Tensor, pairs: Tensor | None = None) -> Tensor:
+    """Q' diag(weights) Q, shape (..., d + 1, d + 1); for many weights on the rows of one Q faster with `column_pairs`."""
+    if pairs is None or weights.ndim < 2:
+        return (Q * weights[..., None]).mT @ Q
+    i, j = torch.tril_indices(Q.shape[-1], Q.shape[-1])
+    place = torch.empty(Q.shape[-1], Q.shape[-1], dtype=torch.long)
+    place[i, j] = place[j, i] = torch.arange(len(pairs))
+    return (weights @ pairs.mT)[..., place]
+
+
+def column_pairs(Q: Tensor) -> Tensor:
+    """Products of two columns of Q, shape (N, d + 1), for all pairs: (pairs, N)."""
+    i, j = torch.tril_indices(Q.shape[-1], Q.shape[-1])
+    columns = Q.mT.contiguous()
+    return columns[i] * columns[j]
+
+
+def _newton(Q: Tensor, weights: Tensor, floor: Tensor, ridge: Tensor, center: Tensor, start: Tensor, tol: float,
+            pairs: Tensor | None = None) -> Tensor:  # fmt: skip
     """Minimize sum(ridge (v - center)^2) / 2 + sum(weights max(0, floor - Q v)^2) / 2: damped Newton on the active set."""
 
     def parts(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,8 +77,7 @@ def _newton(Q: Tensor, weights: Tensor, floor: Tensor, ridge: Tensor, center: Te
         slope = ridge * (v - center) - back(Q, weights * short)
         if bool((slope.norm(dim=-1) <= tol * (1 + ridge.amax(-1) * center.norm(dim=-1))).all()):
             return v
-        active = Q * (weights * (short > 0))[..., None]
-        move = -torch.linalg.solve(active.mT @ Q + torch.diag_embed(ridge), slope)
+        move = -torch.linalg.solve(curvature(Q, weights * (short > 0), pairs) + torch.diag_embed(ridge), slope)
         length = torch.ones_like(cost)
         fall = (slope * move).sum(-1)
         for _ in range(30):
@@ -105,9 +123,9 @@ def project_svm(X: Any, y: Any, v: Any, slack: Any) -> tuple[Tensor, Tensor]:
     return _project(signed_rows(rows, labels), at, xi)
 
 
-def _project(Q: Tensor, v: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
+def _project(Q: Tensor, v: Tensor, slack: Tensor, pairs: Tensor | None = None) -> tuple[Tensor, Tensor]:
     one = torch.ones_like
-    near = _newton(Q, one(slack), 1 - slack, one(v), v, v, 1e-12)
+    near = _newton(Q, one(slack), 1 - slack, one(v), v, v, 1e-12, pairs)
     return near, torch.maximum(slack, 1 - margins(Q, near))  # (15)
 
 
@@ -145,9 +163,9 @@ def _ridge(v: Tensor) -> Tensor:
     return ridge
 
 
-def _train(Q: Tensor, c: Tensor, start: Tensor | None = None) -> Tensor:
-    zero = torch.zeros_like(Q[..., 0, :])
-    return _newton(Q, c.exp(), torch.ones_like(c), _ridge(zero), zero, zero if start is None else start, 1e-10)
+def _train(Q: Tensor, c: Tensor, start: Tensor | None = None, pairs: Tensor | None = None) -> Tensor:
+    zero = c.new_zeros(*c.shape[:-1], Q.shape[-1])
+    return _newton(Q, c.exp(), torch.ones_like(c), _ridge(zero), zero, zero if start is None else start, 1e-10, pairs)
 
 
 def validation_loss(Q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +195,8 @@ def validation_loss(Q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 class WeightedSVM:
     """The bilevel problem of learning a weight ``exp(c_i)`` for every training sample; made by `weighted_svm`.
 
-    The upper-level variable is c, shape (N,); the lower-level one (w, b, slack), shape (d + 1 + N,).
+    The upper-level variable is c, shape (N,); the lower-level one (w, b, slack), shape (d + 1 + N,). Where Q has two axes, both
+    may have leading ones: many weights of the same rows.
     """
 
     Q: Tensor
@@ -189,6 +208,11 @@ class WeightedSVM:
     def width(self) -> int:
         """Number of entries of (w, b)."""
         return self.Q.shape[-1]
+
+    @cached_property
+    def pairs(self) -> Tensor | None:
+        """See `column_pairs`, of rows that many weights may share."""
+        return column_pairs(self.Q) if self.Q.ndim == 2 else None
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(w, b) and the slacks."""
@@ -219,12 +243,16 @@ class WeightedSVM:
         return torch.zeros_like(x), torch.cat([-back(self.Q, weights), -weights], dim=-1)
 
     def project(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        v, slack = _project(self.Q, *self.split(y))
+        v, slack = _project(self.Q, *self.split(y), self.pairs)
         return x.clamp(self.low, self.high), torch.cat([v, slack], dim=-1)
+
+    def trained(self, x: Tensor, start: Tensor | None = None) -> Tensor:
+        """The lower level solved exactly: (w, b), from a start if one is near."""
+        return _train(self.Q, x, start, self.pairs)
 
     def solved(self, x: Tensor) -> Tensor:
         """The lower level solved exactly: (w, b, slack)."""
-        v = _train(self.Q, x)
+        v = self.trained(x)
         return torch.cat([v, (1 - margins(self.Q, v)).clamp(min=0)], dim=-1)
 
     def problem(self) -> BilevelProblem:

@@ -18,7 +18,7 @@ from lib.constrained.lv_hba.study.loops import finite, follow, steps_of, times
 from lib.constrained.lv_hba.svm import (
     WeightedSVM,
     _ridge,
-    _train,
+    curvature,
     margins,
     signed_rows,
     validation_loss,
@@ -137,7 +137,7 @@ class _Trace:
 
     def add(self, k: int, c: Tensor, v: Tensor) -> None:
         row: dict[str, Any] = {"k": k}
-        for name, machine in (("", v), ("solved_", _train(self.task.svm.Q, c))):
+        for name, machine in (("", v), ("solved_", self.task.svm.trained(c))):
             row[name + "val"] = _mean_loss(self.task.svm.Q_val, machine)
             row[name + "test"] = _mean_loss(self.task.Q_test, machine)
             row[name + "accuracy"] = accuracy(self.task.Q_test, machine).numpy()
@@ -209,11 +209,17 @@ def _followed(task: Machines, x: Tensor, steps: Steps, c0: Any, solver: LVHBA, w
     return trace.done(s.x, svm.split(s.y)[0])
 
 
-def repeated(task: Machines, n: int) -> Machines:
-    """Each task n times in a row, for n settings."""
-    svm = task.svm
-    Q, Q_val, Q_test = (part.repeat_interleave(n, dim=0) for part in (svm.Q, svm.Q_val, task.Q_test))
-    return Machines(WeightedSVM(Q, Q_val, svm.low, svm.high), Q_test, task.flipped.repeat(n, axis=0))
+def _singles(task: Machines, x: Tensor, n: int) -> list[tuple[Machines, Tensor]]:
+    """Each task alone, and its c n times: shape (n, N), for n settings on the same rows."""
+    svm, rows = task.svm, zip(task.svm.Q, task.svm.Q_val, task.Q_test, task.flipped, x, strict=True)
+    return [
+        (Machines(WeightedSVM(Q, Q_val, svm.low, svm.high), Q_test, flipped), c.expand(n, -1))
+        for Q, Q_val, Q_test, flipped, c in rows
+    ]
+
+
+def _mean_end(runs: Sequence[Run]) -> np.ndarray:
+    return np.mean([run.trace["solved_test"][-1] for run in runs], axis=0)
 
 
 def tune_lvhba(task: Machines, c: Any, solver: LVHBA, settings: Sequence[Sequence[float]]) -> np.ndarray:
@@ -239,11 +245,12 @@ def tune_lvhba(task: Machines, c: Any, solver: LVHBA, settings: Sequence[Sequenc
     (2,)
     """
     x, table = _logs(task, c), torch.from_numpy(checks.array("settings", settings, shape=(None, 2), above=0))
-    n, many = len(table), repeated(task, len(table))
-    c0, alpha_x = (column.repeat(len(x))[:, None] for column in table.T)
-    steps = steps_of(solver, _scale(many, solver), alpha_x=alpha_x)
-    run = _followed(many, x.repeat_interleave(n, dim=0), steps, c0, solver, [solver.max_iter], _Trace(many))
-    return run.trace["solved_test"][-1].reshape(len(x), n).mean(axis=0)
+    c0, alpha_x = table.T[..., None]
+    runs = []
+    for one, c in _singles(task, x, len(table)):
+        steps = steps_of(solver, _scale(one, solver), alpha_x=alpha_x)
+        runs.append(_followed(one, c, steps, c0, solver, [solver.max_iter], _Trace(one)))
+    return _mean_end(runs)
 
 
 def innermost(losses: Any, slack: float = 0.002) -> tuple[int, ...]:
@@ -298,8 +305,7 @@ def implicit_gradient(svm: WeightedSVM, c: Tensor, v: Tensor) -> Tensor:
         raise TypeError(f"svm must be made by weighted_svm, got {checks.shown(svm)}")
     c, v = checks.tensor("c", c), checks.tensor("v", v)
     short = (1 - margins(svm.Q, v)).clamp(min=0)
-    active = svm.Q * (c.exp() * (short > 0))[..., None]
-    hessian = active.mT @ svm.Q + torch.diag_embed(_ridge(v))
+    hessian = curvature(svm.Q, c.exp() * (short > 0), svm.pairs) + torch.diag_embed(_ridge(v))
     q = torch.linalg.solve(hessian, validation_loss(svm.Q_val, v)[1])
     return margins(svm.Q, q) * c.exp() * short
 
@@ -330,22 +336,21 @@ def tune_implicit(task: Machines, c: Any, rates: Sequence[float], max_iter: int 
     (2,)
     """
     x, table = _logs(task, c), torch.from_numpy(checks.array("rates", rates, ndim=1, above=0))
-    n, lr = len(table), table.repeat(len(x))[:, None]
     max_iter = checks.integer("max_iter", max_iter, low=1)
-    run = _descended(repeated(task, n), x.repeat_interleave(n, dim=0), max_iter, lr, [max_iter])
-    return run.trace["solved_test"][-1].reshape(len(x), n).mean(axis=0)
+    singles = _singles(task, x, len(table))
+    return _mean_end([_descended(one, c, max_iter, table[:, None], [max_iter]) for one, c in singles])
 
 
 def _descended(task: Machines, x: Tensor, n: int, lr: Any, when: list[int]) -> Run:
     trace, svm = _Trace(task), task.svm
-    v, first, second = _train(svm.Q, x), torch.zeros_like(x), torch.zeros_like(x)
+    v, first, second = svm.trained(x), torch.zeros_like(x), torch.zeros_like(x)
     trace.add(0, x, v)
     for k in range(1, n + 1):
         g = implicit_gradient(svm, x, v)
         first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g  # Adam's averages
         x = x - lr * (first / (1 - 0.9**k)) / ((second / (1 - 0.999**k)).sqrt() + 1e-8)
         x = x.clamp(svm.low, svm.high)
-        v = _train(svm.Q, x, v)
+        v = svm.trained(x, v)
         if k in when:
             trace.add(k, x, v)
     return trace.done(x, v)
@@ -364,7 +369,7 @@ def run_grid(task: Machines, n_values: int = 14) -> Run:
     svm, ones = _task(task).svm, torch.ones_like(task.start)
     best, kept, machine = None, ones, None
     for value in np.linspace(svm.low, svm.high, checks.integer("n_values", n_values, low=1)).tolist():
-        v = _train(svm.Q, value * ones)
+        v = svm.trained(value * ones)
         loss = validation_loss(svm.Q_val, v)[0]
         better = torch.ones_like(loss, dtype=torch.bool) if best is None else loss < best - 1e-9
         kept = torch.where(better[..., None], value * ones, kept)

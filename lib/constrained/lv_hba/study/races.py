@@ -189,9 +189,10 @@ def race_aipod(
     rounds = max(n_gradients // price, 1)
     when, rows = set(times(rounds, checks.integer("n_records", n_records, low=1))), []
     for k in range(1, rounds + 1):
+        offset = times_vector(H, x)
         for _ in range(lower_steps):
             y = y - beta * toy.lower_slopes(x, y)[1]
-            y = y - times_vector(pinv, times_vector(A, y) + times_vector(H, x))
+            y = y - times_vector(pinv, times_vector(A, y) + offset)
         for _ in range(upper_steps):
             in_x, in_y = toy.upper_slopes(x, y)
             x = times_vector(onto_x, x - alpha * (in_x + times_vector(react, in_y)))

@@ -171,9 +171,11 @@ class Affine:
 
 def times_vector(M: Tensor, v: Tensor) -> Tensor:
     """The product M v of matrices and vectors, over leading axes; vectors may have one axis more in front."""
-    if v.ndim == M.ndim and M.ndim > 2:
-        return (M @ v.movedim(0, -1)).movedim(-1, 0)
-    return (M @ v[..., None])[..., 0]
+    if M.ndim == 2:
+        return v @ M.mT
+    if v.ndim == M.ndim:
+        return (v.transpose(0, 1) @ M.mT).transpose(0, 1)
+    return (v[..., None, :] @ M.mT)[..., 0, :]
 
 
 def affine_toy(n: int, n_rows: int, n_upper: int, seed: int | np.random.Generator, n_draws: int = 1) -> Affine:
