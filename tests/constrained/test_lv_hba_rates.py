@@ -89,6 +89,8 @@ def test_products_of_many_vectors_are_those_of_each(toy):
     for s in range(3):
         for b in range(2):
             np.testing.assert_allclose(together[s, b], toy.A[b] @ v[s, b])
+            np.testing.assert_allclose(times_vector(toy.A, v[s])[b], toy.A[b] @ v[s, b])
+            np.testing.assert_allclose(times_vector(toy.A[0], v)[s, b], toy.A[0] @ v[s, b])
 
 
 def test_authors_start_is_the_nearest_pair_to_ten(toy):

@@ -8,6 +8,7 @@ import torch
 from sklearn.svm import LinearSVC
 
 from lib.constrained.lv_hba import LVHBA, constraint_scale, project_svm, study, train_svm, weighted_svm
+from lib.constrained.lv_hba import svm as lv_svm
 from lib.constrained.lv_hba.study import races
 from lib.constrained.lv_hba.svm import WeightedSVM, validation_loss
 from lib.problems.bilevel import BilevelProblem
@@ -260,3 +261,33 @@ def test_small_problems_are_what_they_say():
             np.testing.assert_allclose(a, b, atol=1e-12)
     with pytest.raises(ValueError, match="kind"):
         study.quadratic("circle", seed=0)
+
+
+def test_many_weights_of_the_same_rows_are_each_as_alone(svm):
+    """One Q with weights along a leading axis: pairs of columns give the same matrix, machine, projection and slope."""
+    rng = np.random.default_rng(4)
+    c = torch.from_numpy(rng.uniform(-2, 1, size=(3, 30)))
+    weights = c.exp()
+    together = lv_svm.curvature(svm.Q, weights, svm.pairs)
+    for one, w in zip(together, weights, strict=True):
+        np.testing.assert_allclose(one, svm.Q.mT @ torch.diag(w) @ svm.Q, atol=1e-12)
+    y = svm.solved(c)
+    moved = y + 0.3 * torch.from_numpy(rng.normal(size=tuple(y.shape)))
+    near = svm.project(c, moved)[1]
+    for k in range(3):
+        np.testing.assert_allclose(y[k], svm.solved(c[k]), atol=1e-9)
+        np.testing.assert_allclose(near[k], svm.project(c[k], moved[k])[1], atol=1e-9)
+        alone = study.implicit_gradient(svm, c[k], svm.trained(c[k]))
+        np.testing.assert_allclose(study.implicit_gradient(svm, c, svm.trained(c))[k], alone, atol=1e-8)
+
+
+def test_tuning_runs_each_setting_on_each_task_as_if_alone():
+    task, settings = study.machines("breast cancer", share=0.4, seeds=[0, 1]), [(1.0, 1.0), (0.1, 20.0)]
+    c = task.start - torch.linspace(1, 2, 300, dtype=torch.float64)
+    tuned = study.tune_lvhba(task, c, LVHBA(0.1, 0.3, 0.3, max_iter=8), settings)
+    for loss, (c0, alpha_x) in zip(tuned, settings, strict=True):
+        run = study.run_lvhba(task, c, LVHBA(0.1, 0.3, 0.3, c0=c0, alpha_x=alpha_x, max_iter=8), n_records=1)
+        assert loss == pytest.approx(run.trace["solved_test"][-1].mean(), abs=1e-9)
+    for loss, lr in zip(study.tune_implicit(task, c, [0.05, 0.5], max_iter=4), (0.05, 0.5), strict=True):
+        run = study.run_implicit(task, c, max_iter=4, lr=lr, n_records=1)
+        assert loss == pytest.approx(run.trace["solved_test"][-1].mean(), abs=1e-9)
