@@ -219,7 +219,7 @@ def test_every_iterate_satisfies_the_constraints():
 
 def test_without_an_upper_level_the_gap_closes():
     toy = study.affine_toy(6, 3, 2, seed=1)
-    one = study.toys.Affine(*(getattr(toy, name)[0] for name in ("A", "H", "B", "c", "d", "pinv", "answer")))
+    one = study.toys.Affine(*(getattr(toy, name)[0] for name in ("A", "H", "B", "c", "d", "onto", "answer")))
     zero = BilevelProblem(
         lambda x, y: (x * 0).sum(), one.lower, one.constraints, equality=True, project_joint=one.project,
     )  # fmt: skip

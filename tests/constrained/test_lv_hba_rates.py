@@ -21,7 +21,7 @@ def toy():
 
 
 def only(toy, k):
-    return Affine(*(getattr(toy, name)[k] for name in ("A", "H", "B", "c", "d", "pinv", "answer")))
+    return Affine(*(getattr(toy, name)[k] for name in ("A", "H", "B", "c", "d", "onto", "answer")))
 
 
 def test_gap_and_residual_are_those_of_the_accurate_oracle(toy):

@@ -217,7 +217,7 @@ def test_toy_answers_are_exact():
 def test_closed_slopes_of_the_toys_are_those_of_autograd():
     rng = np.random.default_rng(0)
     affine = study.affine_toy(5, 3, 2, seed=0)
-    one = study.toys.Affine(*(getattr(affine, n)[0] for n in ("A", "H", "B", "c", "d", "pinv", "answer")))
+    one = study.toys.Affine(*(getattr(affine, n)[0] for n in ("A", "H", "B", "c", "d", "onto", "answer")))
     for toy, m in ((study.merely_convex_toy(5), 10), (one, 5)):
         x, y = torch.from_numpy(rng.normal(size=5)), torch.from_numpy(rng.normal(size=m))
         auto = BilevelProblem(toy.upper, toy.lower, toy.constraints, equality=True, project_joint=toy.project)

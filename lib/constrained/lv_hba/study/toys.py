@@ -111,7 +111,7 @@ class Affine:
     B: Tensor
     c: Tensor
     d: Tensor
-    pinv: Tensor
+    onto: Tensor
     answer: Tensor
 
     def upper(self, x: Tensor, y: Tensor) -> Tensor:
@@ -136,8 +136,7 @@ class Affine:
         return times_vector(self.H.mT, weights), times_vector(self.A.mT, weights)
 
     def project(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        inside = torch.cat([self.constraints(x, y), times_vector(self.B, x)], dim=-1)
-        both = torch.cat([x, y], dim=-1) - times_vector(self.pinv, inside)
+        both = times_vector(self.onto, torch.cat([x, y], dim=-1))
         return both[..., : x.shape[-1]], both[..., x.shape[-1] :]
 
     def problem(self) -> BilevelProblem:
@@ -203,8 +202,8 @@ def affine_toy(n: int, n_rows: int, n_upper: int, seed: int | np.random.Generato
     A, H, B = (torch.from_numpy(rng.random((n_draws, rows, n))) for rows in (n_rows, n_rows, n_upper))
     c, d = torch.from_numpy(rng.random((2, n_draws, n)))
     stacked = torch.cat([torch.cat([H, A], -1), torch.cat([B, torch.zeros_like(B)], -1)], -2)
-    eye = torch.eye(n, dtype=A.dtype)
-    return Affine(A, H, B, c, d, torch.linalg.pinv(stacked), eye - torch.linalg.pinv(A) @ (A + H))
+    onto = torch.eye(2 * n, dtype=A.dtype) - torch.linalg.pinv(stacked) @ stacked
+    return Affine(A, H, B, c, d, onto, torch.eye(n, dtype=A.dtype) - torch.linalg.pinv(A) @ (A + H))
 
 
 def authors_start(toy: Merely | Affine, size: float = 10.0) -> tuple[Tensor, Tensor]:
@@ -238,7 +237,7 @@ def best_reduced(toy: Affine, n_starts: int, seed: int | np.random.Generator) ->
     n_starts, rng = checks.integer("n_starts", n_starts, low=1), checks.generator("seed", seed)
     found = []
     for k in range(len(toy.A)):
-        one = Affine(toy.A[k], toy.H[k], toy.B[k], toy.c[k], toy.d[k], toy.pinv[k], toy.answer[k])
+        one = Affine(toy.A[k], toy.H[k], toy.B[k], toy.c[k], toy.d[k], toy.onto[k], toy.answer[k])
         free = torch.linalg.svd(one.B)[2][int(torch.linalg.matrix_rank(one.B)) :].T
         starts = rng.normal(size=(n_starts, free.shape[1])) * np.geomspace(0.01, 1, n_starts)[:, None]
         found.append(min(_descend(one, free, start) for start in starts))
