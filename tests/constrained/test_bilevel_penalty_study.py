@@ -320,3 +320,18 @@ def test_of_several_splits_the_mean_loss_decides_and_one_divergence_loses(cleani
 
     assert study.least_loss(run, cleaning, 10, a=[1.0, 2.0, 3.0]).settings == {"a": 3.0}
     assert study.least_loss(run, [cleaning, other], 10, a=[1.0, 2.0, 3.0]).settings == {"a": 1.0}
+    with pytest.raises(ValueError, match="stays finite"):
+        study.least_loss(run, [cleaning, other], 10, a=[3.0])
+
+
+def test_the_first_of_several_splits_passes_six_settings_on(cleaning):
+    other, seen = study.SoftmaxCleaning(cleaning.task, penalty=0.5), []
+
+    def run(one, calls, a):
+        seen.append((one is other, a))
+        return study.CleaningRun(one.x0, calls, 10 - a if one is other else a, 0.0, 0.0)
+
+    found = study.least_loss(run, [cleaning, other], 10, a=np.arange(1.0, 10.0))
+    assert sorted(a for late, a in seen if late) == [1, 2, 3, 4, 5, 6]
+    assert len(seen) == 15
+    assert found.settings == {"a": 1.0}

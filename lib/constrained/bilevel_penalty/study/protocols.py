@@ -154,6 +154,10 @@ _METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...], fl
 }
 
 
+#: Settings that the first of several tuning splits passes on to the others.
+KEPT = 6
+
+
 class Tuned(NamedTuple):
     """A method, its best settings, and which of them are an end of their grid."""
 
@@ -175,7 +179,8 @@ def least_loss(
     run : callable
         ``(cleaning, calls, **settings)`` to a `CleaningRun`. One that diverges, by a FloatingPointError, loses.
     cleaning : SoftmaxCleaning or sequence of them
-        Of several splits the mean loss counts: a step near the limit of stability is fine on one and not on the next.
+        Of several splits the first tries all settings and passes its six best on to the others, and the mean loss counts: a
+        step near the limit of stability is fine on one split and not on the next.
     calls : int
         Budget, at least 1.
     **grids : sequence of float
@@ -208,16 +213,24 @@ def least_loss(
         raise ValueError("grids must name at least one setting")
     values = {name: checks.array(name, grid, ndim=1, above=0).tolist() for name, grid in grids.items()}
     tried = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    losses = []
-    for settings in tried:
+
+    def loss(settings: dict[str, float], on: Sequence[SoftmaxCleaning]) -> float:
         try:
-            losses.append(round(float(np.mean([run(c, calls, **settings).loss for c in splits])), 9))
+            return round(float(np.mean([run(c, calls, **settings).loss for c in on])), 9)
         except FloatingPointError:
-            losses.append(np.inf)
-    if not np.isfinite(losses).any():
+            return np.inf
+
+    first = np.array([loss(settings, splits[:1]) for settings in tried])
+    best = int(first.argmin())
+    if len(splits) > 1 and np.isfinite(first).any():
+        kept = [i for i in np.argsort(first, kind="stable")[:KEPT].tolist() if np.isfinite(first[i])]
+        others = np.array([loss(tried[i], splits[1:]) for i in kept])
+        means = first[kept] + (len(splits) - 1) * others
+        best, first = kept[int(means.argmin())], means
+    if not np.isfinite(first).any():
         raise ValueError("grids hold no settings with which the method stays finite")
-    best = tried[int(np.argmin(losses))]
-    return Tuned(run, best, [n for n, v in values.items() if len(v) > 1 and best[n] in (min(v), max(v))])
+    found = tried[best]
+    return Tuned(run, found, [n for n, v in values.items() if len(v) > 1 and found[n] in (min(v), max(v))])
 
 
 def tune_cleaning(
