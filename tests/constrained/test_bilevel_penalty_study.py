@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lib.data
+from lib import experiment
 from lib.constrained import bilevel_penalty as bp
 from lib.constrained.bilevel_penalty import study
 from lib.constrained.bilevel_penalty.study import cleaning as cleaning_module
@@ -335,3 +336,17 @@ def test_the_first_of_several_splits_passes_six_settings_on(cleaning):
     assert sorted(a for late, a in seen if late) == [1, 2, 3, 4, 5, 6]
     assert len(seen) == 15
     assert found.settings == {"a": 1.0}
+
+
+def test_errors_of_the_value_are_free_of_rounding_at_small_weights():
+    """All active bounds but a weakly pulled entry: the gap is some 1e-7 sigma, below the rounding of g over sigma."""
+    config = experiment.start("bilevel_penalty", "full", 1)
+    case = study.instance("box", config.rng("box", 4))
+    sigmas = np.geomspace(1e-5, 1e-3, 5)
+    gaps = study.landscape_gaps(case, case.x0, sigmas)
+    assert study.log_slope(sigmas, gaps.value) == pytest.approx(1, abs=1e-3)
+    ring = study.instance("ring", seed=0)
+    best, z = ring.best(ring.x0), ring.lower(ring.x0, 0.0)
+    direct = float(ring.problem.upper(ring.x0, best))
+    direct -= bp.penalty_value(ring.problem, ring.x0, ring.lower(ring.x0, 0.1), z, 0.1)
+    assert study.landscape_gaps(ring, ring.x0, [0.1]).value[0] == pytest.approx(direct, rel=1e-9)
