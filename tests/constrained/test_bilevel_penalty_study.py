@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lib.data
+from lib import experiment
 from lib.constrained import bilevel_penalty as bp
 from lib.constrained.bilevel_penalty import study
 from lib.constrained.bilevel_penalty.study import cleaning as cleaning_module
@@ -298,6 +299,8 @@ def test_the_search_keeps_the_least_loss_names_ends_and_survives_divergence(clea
     assert found == (run, {"a": 2.0, "b": 2.0}, ["b"])
     with pytest.raises(ValueError, match="grids hold no settings"):
         study.least_loss(run, cleaning, 10, a=[3.0], b=[1.0])
+    with pytest.raises(TypeError, match="list of them"):
+        study.least_loss(run, [], 10, a=[1.0])
     with pytest.raises(ValueError, match="grids must name"):
         study.least_loss(run, cleaning, 10)
     with pytest.raises(ValueError, match="a must"):
@@ -306,3 +309,44 @@ def test_the_search_keeps_the_least_loss_names_ends_and_survives_divergence(clea
         study.least_loss(None, cleaning, 10, a=[1.0])
     with pytest.raises(TypeError, match="cleaning"):
         study.least_loss(run, cleaning.task, 10, a=[1.0])
+
+
+def test_of_several_splits_the_mean_loss_decides_and_one_divergence_loses(cleaning):
+    other = study.SoftmaxCleaning(cleaning.task, penalty=0.5)
+
+    def run(one, calls, a):
+        if one is other and a == 3.0:
+            raise FloatingPointError("diverged")
+        return study.CleaningRun(one.x0, calls, {1.0: 0.5, 2.0: 0.4, 3.0: 0.1}[a] + (one is other) * 0.3 * (a == 2.0), 0.0, 0.0)
+
+    assert study.least_loss(run, cleaning, 10, a=[1.0, 2.0, 3.0]).settings == {"a": 3.0}
+    assert study.least_loss(run, [cleaning, other], 10, a=[1.0, 2.0, 3.0]).settings == {"a": 1.0}
+    with pytest.raises(ValueError, match="stays finite"):
+        study.least_loss(run, [cleaning, other], 10, a=[3.0])
+
+
+def test_the_first_of_several_splits_passes_six_settings_on(cleaning):
+    other, seen = study.SoftmaxCleaning(cleaning.task, penalty=0.5), []
+
+    def run(one, calls, a):
+        seen.append((one is other, a))
+        return study.CleaningRun(one.x0, calls, 10 - a if one is other else a, 0.0, 0.0)
+
+    found = study.least_loss(run, [cleaning, other], 10, a=np.arange(1.0, 10.0))
+    assert sorted(a for late, a in seen if late) == [1, 2, 3, 4, 5, 6]
+    assert len(seen) == 15
+    assert found.settings == {"a": 1.0}
+
+
+def test_errors_of_the_value_are_free_of_rounding_at_small_weights():
+    """All active bounds but a weakly pulled entry: the gap is some 1e-7 sigma, below the rounding of g over sigma."""
+    config = experiment.start("bilevel_penalty", "full", 1)
+    case = study.instance("box", config.rng("box", 4))
+    sigmas = np.geomspace(1e-5, 1e-3, 5)
+    gaps = study.landscape_gaps(case, case.x0, sigmas)
+    assert study.log_slope(sigmas, gaps.value) == pytest.approx(1, abs=1e-3)
+    ring = study.instance("ring", seed=0)
+    best, z = ring.best(ring.x0), ring.lower(ring.x0, 0.0)
+    direct = float(ring.problem.upper(ring.x0, best))
+    direct -= bp.penalty_value(ring.problem, ring.x0, ring.lower(ring.x0, 0.1), z, 0.1)
+    assert study.landscape_gaps(ring, ring.x0, [0.1]).value[0] == pytest.approx(direct, rel=1e-9)

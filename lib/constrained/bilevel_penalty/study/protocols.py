@@ -146,11 +146,16 @@ def _fitted(calls: np.ndarray, norms: np.ndarray, stop: int) -> np.ndarray:
 
 
 #: What else is tuned: the weight sigma, or the inner steps.
-_METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...]]] = {
-    "penalty": (clean_penalty, "sigma", (1.0, 10.0, 100.0)),
-    "implicit": (clean_implicit, "inner", (3, 10, 30)),
-    "unrolled": (clean_unrolled, "inner", (1, 3, 10)),
+#: And the factor of the steps of x: tuning splits have their optima at shorter ones with implicit differentiation.
+_METHODS: dict[str, tuple[Callable[..., CleaningRun], str, tuple[float, ...], float]] = {
+    "penalty": (clean_penalty, "sigma", (0.1, 0.5, 2.0, 10.0, 50.0), 1.0),
+    "implicit": (clean_implicit, "inner", (1, 3, 10, 30, 100), 0.1),
+    "unrolled": (clean_unrolled, "inner", (1, 2, 3, 6, 10), 1.0),
 }
+
+
+#: Settings that the first of several tuning splits passes on to the others.
+KEPT = 6
 
 
 class Tuned(NamedTuple):
@@ -161,14 +166,21 @@ class Tuned(NamedTuple):
     ends: list[str]
 
 
-def least_loss(run: Callable[..., CleaningRun], cleaning: SoftmaxCleaning, calls: int, **grids: Sequence[float]) -> Tuned:
-    """Try all combinations of some settings on one split; the best has the least validation loss, lower level solved anew.
+def least_loss(
+    run: Callable[..., CleaningRun],
+    cleaning: SoftmaxCleaning | Sequence[SoftmaxCleaning],
+    calls: int,
+    **grids: Sequence[float],
+) -> Tuned:
+    """Try all combinations of some settings; the best has the least validation loss, lower level solved anew.
 
     Parameters
     ----------
     run : callable
         ``(cleaning, calls, **settings)`` to a `CleaningRun`. One that diverges, by a FloatingPointError, loses.
-    cleaning : SoftmaxCleaning
+    cleaning : SoftmaxCleaning or sequence of them
+        Of several splits the first tries all settings and passes its six best on to the others, and the mean loss counts: a
+        step near the limit of stability is fine on one split and not on the next.
     calls : int
         Budget, at least 1.
     **grids : sequence of float
@@ -193,36 +205,48 @@ def least_loss(run: Callable[..., CleaningRun], cleaning: SoftmaxCleaning, calls
     ({'alpha': 10.0, 'sigma': 0.1}, ['alpha'])
     """
     checks.function("run", run)
-    if not isinstance(cleaning, SoftmaxCleaning):
-        raise TypeError(f"cleaning must be a SoftmaxCleaning, got {checks.shown(cleaning)}")
+    splits = [cleaning] if isinstance(cleaning, SoftmaxCleaning) else cleaning
+    if not isinstance(splits, list | tuple) or not splits or not all(isinstance(c, SoftmaxCleaning) for c in splits):
+        raise TypeError(f"cleaning must be a SoftmaxCleaning or a list of them, got {checks.shown(cleaning)}")
     calls = checks.integer("calls", calls, low=1, high=10_000_000)
     if not grids:
         raise ValueError("grids must name at least one setting")
     values = {name: checks.array(name, grid, ndim=1, above=0).tolist() for name, grid in grids.items()}
     tried = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    losses = []
-    for settings in tried:
+
+    def loss(settings: dict[str, float], on: Sequence[SoftmaxCleaning]) -> float:
         try:
-            losses.append(round(run(cleaning, calls, **settings).loss, 9))
+            return round(float(np.mean([run(c, calls, **settings).loss for c in on])), 9)
         except FloatingPointError:
-            losses.append(np.inf)
-    if not np.isfinite(losses).any():
+            return np.inf
+
+    first = np.array([loss(settings, splits[:1]) for settings in tried])
+    best = int(first.argmin())
+    if len(splits) > 1 and np.isfinite(first).any():
+        kept = [i for i in np.argsort(first, kind="stable")[:KEPT].tolist() if np.isfinite(first[i])]
+        others = np.array([loss(tried[i], splits[1:]) for i in kept])
+        means = first[kept] + (len(splits) - 1) * others
+        best, first = kept[int(means.argmin())], means
+    if not np.isfinite(first).any():
         raise ValueError("grids hold no settings with which the method stays finite")
-    best = tried[int(np.argmin(losses))]
-    return Tuned(run, best, [n for n, v in values.items() if len(v) > 1 and best[n] in (min(v), max(v))])
+    found = tried[best]
+    return Tuned(run, found, [n for n, v in values.items() if len(v) > 1 and found[n] in (min(v), max(v))])
 
 
-def tune_cleaning(cleaning: SoftmaxCleaning, method: str, calls: int, x_steps: Sequence[float]) -> Tuned:
-    """One of the study's methods with its best settings on one split: see `least_loss`.
+def tune_cleaning(
+    cleaning: SoftmaxCleaning | Sequence[SoftmaxCleaning], method: str, calls: int, x_steps: Sequence[float]
+) -> Tuned:
+    """One of the study's methods with its best settings on one split or on several: see `least_loss`.
 
     Parameters
     ----------
-    cleaning : SoftmaxCleaning
+    cleaning : SoftmaxCleaning or sequence of them
     method : {"penalty", "implicit", "unrolled"}
     calls : int
-        Budget, at least 63.
+        Budget, at least 203.
     x_steps : sequence of float
-        Steps of x that are tried, above 0, each with three values of sigma (penalty) or of the inner steps.
+        Steps of x that are tried, above 0, each with five values of sigma (penalty) or of the inner steps; a tenth of them
+        for implicit differentiation, whose optima lie lower.
 
     Returns
     -------
@@ -239,12 +263,12 @@ def tune_cleaning(cleaning: SoftmaxCleaning, method: str, calls: int, x_steps: S
     >>> from lib.constrained.bilevel_penalty.study import SoftmaxCleaning, tune_cleaning
     >>> from lib.problems.cleaning import cleaning_task
     >>> task = cleaning_task(np.eye(10)[np.arange(20) % 2], np.arange(20) % 2, n_train=10, n_val=5, share=0.4, seed=0)
-    >>> tune_cleaning(SoftmaxCleaning(task), "penalty", calls=63, x_steps=[10.0]).settings["alpha"]
+    >>> tune_cleaning(SoftmaxCleaning(task), "penalty", calls=203, x_steps=[10.0]).settings["alpha"]
     10.0
     """
-    run, other, values = _METHODS[checks.choice("method", method, tuple(_METHODS))]
-    calls = checks.integer("calls", calls, low=63, high=10_000_000)
-    steps = checks.array("x_steps", x_steps, ndim=1, above=0).tolist()
+    run, other, values, factor = _METHODS[checks.choice("method", method, tuple(_METHODS))]
+    calls = checks.integer("calls", calls, low=203, high=10_000_000)
+    steps = (factor * checks.array("x_steps", x_steps, ndim=1, above=0)).tolist()
     return least_loss(run, cleaning, calls, **{"alpha": steps, other: values})
 
 
