@@ -301,3 +301,16 @@ def test_readouts_are_those_of_least_squares(task):
     q = np.linalg.lstsq(P.T, y.T, rcond=None)[0].T
     assert known[0] == pytest.approx(np.mean(q.argmax(1) == task.y_test.numpy()))
     assert known[-1] == pytest.approx(trained.accuracy)
+
+
+def test_frozen_networks_see_their_features_once(task):
+    """The head on stored features is the head on top of layers that do not move."""
+    images, rates = task.shaped(8, 8), {"lrs": (0.5,), "frozen": (0.1, 0.5)}
+    no_step = replace(ONE, epochs=2, batch=16, hidden={"tpSGD": (1e-300,)}, **rates)
+    frozen, _ = study.train_recurrent("frozen", images, no_step, stream)
+    still, _ = study.train_recurrent("tpSGD", images, no_step, stream)
+    np.testing.assert_allclose(frozen.test[:, 1], still.test[:, 0])
+    make = lambda loss: study.conv_net([(4, 3, 1, 2)], stream, loss=loss, side=8)  # noqa: E731
+    frozen = study.fit("frozen", make, task.shaped(1, 8, 8), no_step, stream)
+    still = study.fit("tpSGD", make, task.shaped(1, 8, 8), no_step, stream)
+    np.testing.assert_allclose(frozen.test[:, 1], still.test[:, 0])

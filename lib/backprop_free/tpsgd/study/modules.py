@@ -204,23 +204,29 @@ def fit(rule: str, make: Callable[[Any], TPSequential], task: Task, setting: Set
     """
     checks.function("make", make)
     index = check_race(rule, task, setting, stream, index)
-    runs = []
+    runs, fixed = [], None
     for pair in setting.grid(rule):
-        model = make(setting.local_loss_of(rule))
+        model = make(setting.local_loss_of(rule)).to(task.X.dtype)
         if rule == "local heads":
-            model = with_heads(model, task.n_classes, stream("heads", index))
-        runs.append(_run(rule, model.to(task.X.dtype), task, setting, stream("batches", index), pair))
+            model = with_heads(model, task.n_classes, stream("heads", index)).to(task.X.dtype)
+        if rule == "frozen":
+            fixed = fixed or _behind(model, task)
+            model = TPSequential([], model.head)
+        runs.append(_run(rule, model, fixed or task, setting, stream("batches", index), pair))
     return Outcome(rule, setting, *np.array(runs).transpose(2, 1, 0))
+
+
+@torch.no_grad()
+def _behind(model: TPSequential, task: Task) -> Task:
+    """The task as the head sees it."""
+    X, V, T = (model._body(x) for x in (task.X, task.X_valid, task.X_test))
+    return Task(X, task.y, V, task.y_valid, T, task.y_test)
 
 
 def _run(rule: str, model: TPSequential, task: Task, setting: Setting, order: np.random.Generator,
          pair: tuple[float, float]) -> list[list[float]]:  # fmt: skip
     """Accuracy on choosing and on test rows, at the start and after each epoch; zeros after divergence."""
     lr, hidden = pair
-    if rule == "frozen":
-        with torch.no_grad():
-            X, V, T = (model._body(x) for x in (task.X, task.X_valid, task.X_test))
-        task, model = Task(X, task.y, V, task.y_valid, T, task.y_test), TPSequential([], model.head)
     groups: list[Any] = [{"params": list(block.parameters()), "lr": hidden} for block in model.blocks]
     groups.append({"params": list(model.head.parameters())})
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=setting.momentum)

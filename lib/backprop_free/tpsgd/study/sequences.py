@@ -78,17 +78,18 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
     groups = [[*layer, *own[i : i + 1]] for i, layer in enumerate(layers)]
     speeds = [[torch.zeros_like(p) for p in group] for group in [*groups, head]]
     order, one_hot, scores = stream("batches", index), torch.eye(K, dtype=dtype), []
+    given, moved = (_behind(task, layers, setting), []) if rule == "frozen" else (task, layers)
 
     def judge() -> None:
         with torch.no_grad():
-            pairs = ((task.X_valid, task.y_valid), (task.X_test, task.y_test))
-            scores.append([_accuracy(_logits(x, layers, head, setting), y).numpy() for x, y in pairs])
+            pairs = ((given.X_valid, task.y_valid), (given.X_test, task.y_test))
+            scores.append([_accuracy(_logits(x, moved, head, setting), y).numpy() for x, y in pairs])
 
     if setting.judges(0):
         judge()
     for epoch in range(setting.epochs):
         for rows in _batches(len(task.X), setting.batch, order):
-            x, y = task.X[rows], one_hot[task.y[rows]]
+            x, y = given.X[rows], one_hot[task.y[rows]]
             if rule == "BP":
                 together = [*(p for group in groups for p in group), *head]
                 gradients = torch.autograd.grad(_cross_entropy(_logits(x, layers, head, setting), y), together)
@@ -100,11 +101,7 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
             if rule == "DFA":
                 with torch.no_grad():
                     labels = y - torch.softmax(_logits(x, layers, head, setting), -1)
-            for i, layer in enumerate(layers):
-                if rule == "frozen":
-                    with torch.no_grad():
-                        states = _states(states, layer, setting)
-                    continue
+            for i, layer in enumerate(moved):
                 states = _states(states, layer, setting, CUTS[time])
                 if rule == "local heads":
                     loss = _cross_entropy(states[..., -1, :] @ own[i], y)
@@ -123,6 +120,17 @@ def _train(rule: str, task: Task, setting: Setting, stream: Stream, index: int, 
         first = _states(task.X_test, [p[outcome.best] for p in layers[0]], setting)
         nearest = (first @ torch.nn.functional.normalize(P[0], dim=1).T).argmax(-1)
     return outcome, (nearest == task.y_test[:, None]).double().mean(0).numpy()
+
+
+@torch.no_grad()
+def _behind(task: Task, layers: Layers, setting: Setting) -> Task:
+    """The task as the head sees it: last states of the layers, which are alike in all copies, as sequences of one step."""
+    seen = []
+    for x in (task.X, task.X_valid, task.X_test):
+        for layer in layers:
+            x = _states(x, [p[0] for p in layer], setting)
+        seen.append(x[:, -1:])
+    return Task(seen[0], task.y, seen[1], task.y_valid, seen[2], task.y_test)
 
 
 def _states(x: Tensor, layer: list[Tensor], setting: Setting, cut: str = "none") -> Tensor:
