@@ -298,7 +298,8 @@ SAYS = {"show", "say", "frames", "Markdown"}
 TYPED = {
     "gradient_normalized_smoothness": {"8124"},  # rows of a data set
     "tpsgd": {"1.63", "1.05", "1.18"},  # of an earlier record, in the account of what changed
-    "bilevel_penalty": {"0.43", "0.72", "2.2", "0.75"},  # of earlier runs, in the account of what changed
+    # of earlier runs, in the account of what changed
+    "bilevel_penalty": {"0.43", "0.72", "2.2", "0.75", "0.85", "1.11", "0.925", "0.885", "0.964"},
     "online_matching": {"0.621", "0.597"},  # bounds of other papers
     "udc": {"256"},  # the name of a hash
 }
