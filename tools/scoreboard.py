@@ -11,7 +11,8 @@ _OPENING = """\
 
 Every entry of every chapter's ledger. Its rule stood in the chapter's sheet before the recorded runs; where one is another than
 then, the chapter tells it. The ledger keeps four kinds apart: what the paper **claims**, identities and theorems that are
-**checked**, **findings** of ours, and **costs**. Only claims are counted at the top.
+**checked**, **findings** of ours, and **costs**. Only claims are counted at the top, and only
+they stand open below.
 
 Verdicts come from the samples of all recorded full runs together, with 95 % intervals, where there are recorded runs; else
 from the run that the chapter's page shows.
