@@ -277,19 +277,31 @@ def test_every_method_is_tuned_inside_its_grid(setting):
     assert made["xi-PPO"].multipliers.lr == setting.plan.multiplier_lr == fixed.XI_RATE
 
 
-def test_calibration_prints_what_is_fixed(monkeypatch, capsys):
+def test_calibration_prints_what_is_fixed(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(calibrate, "PLAN", study.Plan(iterations=2, episodes=4, epochs=1, n_eval=8, eval_every=1))
-    assert calibrate.main([]) == 0
+    assert calibrate.main(["--looks", str(tmp_path / "looks.npz")]) == 0
     lines = capsys.readouterr().out.splitlines()
+    looks = np.load(tmp_path / "looks.npz")
+    assert looks["rewards"].shape == (11 * 3, 2)
+    assert looks["scores"].shape == (11 * 3,)
+    (seen,) = (line for line in lines if line.startswith("SEEN ="))
+    ends = looks["rewards"].reshape(11, 3, 2)[:, -1].max(0)
+    np.testing.assert_allclose([float(value) for value in seen.split("[")[1].rstrip("]").split(",")], ends, atol=5e-4)
     for name, grid in (("ALPHAS", study.GRID), ("SAT_ALPHAS", study.SAT_GRID)):
         (line,) = (line for line in lines if line.startswith(f"{name} ="))
         assert all(float(value) in axis for value, axis in zip(line.split("(")[1].rstrip(")").split(","), grid, strict=True))
     for name in ("XI_RATE", "MU_RATE", "XI_PLAIN_RATE", "MU_PLAIN_RATE", "ALL_RATE"):
         (line,) = (line for line in lines if line.startswith(f"{name} ="))
         assert float(line.split("=")[1]) in (study.SIGMOID_RATES if name in ("MU_RATE", "ALL_RATE") else study.RATES)
-    for name in ("LOW", "HIGH", "FIRST", "THRESHOLDS"):
+    for name in ("LOW", "HIGH", "SEEN", "SINGLE", "FIRST", "THRESHOLDS"):
         assert sum(line.startswith(f"{name} =") for line in lines) == 1
     assert sum("score by look" in line for line in lines) == 11 + 9 + 5 * 5
+
+
+def test_calibration_refuses_a_file_without_a_folder(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        calibrate.main(["--looks", str(tmp_path / "none" / "looks.npz")])
+    assert "--looks" in capsys.readouterr().err
 
 
 def test_search_stays_within_its_budget(setting):

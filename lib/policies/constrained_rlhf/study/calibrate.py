@@ -4,8 +4,9 @@
 
 On a seed that no experiment uses, looked at on validation prompts only. First PPO with every pair of weights of a grid, and
 with either reward alone: they give the scale of the evaluation score (least and largest metrics over all looks), PPO's weights
-(best score at the end), the proxy points of either reward alone, and the joint one, which are the thresholds. Then, with these
-thresholds, PPO-SAT with every pair of weights of its own grid, and the methods with multipliers at several rates.
+(best score at the end, a mean of the last two looks), the largest rewards at the ends, the proxy points of either reward
+alone, and the joint one, which are the thresholds. Then, with these thresholds, PPO-SAT with every pair of weights of its own
+grid, and the methods with multipliers at several rates: the best score at the end is chosen. All names are those of `fixed`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,8 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     module = "lib.policies.constrained_rlhf.study.calibrate"
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--looks", default="", help="file for the rewards and scores of all looks")
+    parser.add_argument("--looks", default="", help="file for the rewards and scores of all looks of PPO's runs")
     options = parser.parse_args(argv)
+    if options.looks and not Path(options.looks).absolute().parent.is_dir():
+        parser.error(f"--looks: no folder for {options.looks}")
     torch.set_num_threads(1)
     setting, only = Setting(PLAN, SEED), ("validation",)
     pairs = [*product(*GRID), (1.0, 0.0), (0.0, 1.0)]
@@ -62,9 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     for pair in runs:
         print(_line(("ppo", *pair), scores[pair], rewards[pair][-1]))
     print("ALPHAS =", max((p for p in runs if 0.0 not in p), key=lambda pair: _end(scores[pair])))
-    for column, pair in enumerate([(1.0, 0.0), (0.0, 1.0)]):
-        point = find_proxy_point(rewards[pair][:, column], scores[pair], degree=3)
-        print("SINGLE: of", pair, point.theta.round(3).tolist(), "inside:", point.inside)
+    print("SEEN =", np.max([reward[-1] for reward in rewards.values()], 0).round(3).tolist())
+    alone = [(rewards[pair][:, k], scores[pair]) for k, pair in enumerate([(1.0, 0.0), (0.0, 1.0)])]
+    single = [find_proxy_point(reward, score, degree=3) for reward, score in alone]
+    print("SINGLE =", [round(float(p.theta[0]), 3) for p in single], "inside:", [p.inside for p in single])
     pooled, truth = np.concatenate(list(rewards.values())), np.concatenate(list(scores.values()))
     if options.looks:
         np.savez(options.looks, rewards=pooled, scores=truth)
