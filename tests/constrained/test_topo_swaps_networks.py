@@ -104,6 +104,22 @@ def test_both_searches_find_a_chain(chain):
     assert model(order).score == pytest.approx(run.fun, rel=0.05)
 
 
+def test_multipliers_of_the_constraint_grow_with_what_is_left_of_it(chain, monkeypatch):
+    seen, loss = [], networks._joint_loss
+
+    def noted(theta, X, rho, alpha, column):
+        seen.append((rho, alpha))
+        return loss(theta, X, rho, alpha, column)
+
+    monkeypatch.setattr(networks, "_joint_loss", noted)
+    study.notears_networks(chain, max_iter=4)
+    rho, alpha = np.array(seen).T
+    assert (rho[0], alpha[0]) == (1.0, 0.0)
+    assert np.all(np.diff(alpha) >= 0)
+    assert alpha[-1] > 0
+    assert set(np.diff(np.log10(rho)).round(9)) == {0.0, 1.0}
+
+
 def test_refuses_bad_input(chain):
     for bad in ({"hidden": 0}, {"l1": -1.0}, {"l2": np.nan}, {"max_iter": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(bad))):
