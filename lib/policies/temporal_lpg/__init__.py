@@ -61,6 +61,7 @@ Examples
 from __future__ import annotations
 
 from lib.policies.temporal_lpg.agents import lpg_loss
+from lib.policies.temporal_lpg.control import CartPole, ControlAgent, ControlResult, DriftES, train_control
 from lib.policies.temporal_lpg.drift import DriftNet, dpo_drift, mirror_loss, ppo_drift
 from lib.policies.temporal_lpg.envs import GaussianBandits, GridWorld
 from lib.policies.temporal_lpg.es import OpenES
@@ -70,6 +71,10 @@ from lib.policies.temporal_lpg.rules import LPG
 __all__ = [
     "LPG",
     "Agent",
+    "CartPole",
+    "ControlAgent",
+    "ControlResult",
+    "DriftES",
     "DriftNet",
     "GaussianBandits",
     "GridWorld",
@@ -81,4 +86,5 @@ __all__ = [
     "mirror_loss",
     "ppo_drift",
     "train_agent",
+    "train_control",
 ]

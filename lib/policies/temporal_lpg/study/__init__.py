@@ -13,7 +13,7 @@ from lib.policies.temporal_lpg.study.races import (
     rule_of,
     with_clock,
 )
-from lib.policies.temporal_lpg.study.training import train_es, train_metagradient
+from lib.policies.temporal_lpg.study.training import drift_start, train_drift, train_es, train_metagradient
 from lib.policies.temporal_lpg.study.weights import load_weights
 from lib.policies.temporal_lpg.study.worlds import WORLDS, World
 
@@ -22,6 +22,7 @@ __all__ = [
     "WORLDS",
     "World",
     "curve_distance",
+    "drift_start",
     "hand_made",
     "learned",
     "load_weights",
@@ -29,6 +30,7 @@ __all__ = [
     "race",
     "rule_of",
     "schedule_loss",
+    "train_drift",
     "train_es",
     "train_metagradient",
     "with_clock",
