@@ -322,7 +322,7 @@ def train_control(
 
 
 class DriftES:
-    """Meta-training of a drift by evolution strategies: whole lives of one length are scored by the return of their last policy.
+    """Meta-training of a drift by evolution strategies: lives of one length, scored by the return of the last policy.
 
     Parameters
     ----------
