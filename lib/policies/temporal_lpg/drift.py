@@ -78,12 +78,10 @@ class DriftNet(nn.Module):
 
 
 def candidate_drift(drift: DriftNet, vectors: Any) -> Callable[[Tensor, Tensor, float], Tensor]:
-    """The drifts of many candidates at once: a function of p and A, shape (P, B), and n/N; `vectors` (P, size) are their weights."""
-    rows = torch.as_tensor(vectors, dtype=torch.float32)
-    if rows.ndim != 2 or rows.shape[1] != drift.first.numel() + drift.second.numel():
-        raise ValueError(
-            f"vectors must have {drift.first.numel() + drift.second.numel()} columns, got shape {tuple(rows.shape)}"
-        )
+    """The drifts of many candidates as one function of p and A (P, B), and n/N; `vectors` (P, size) are their weights."""
+    rows, size = torch.as_tensor(vectors, dtype=torch.float32), len(drift.vector())
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise ValueError(f"vectors must have {size} columns, got shape {tuple(rows.shape)}")
     first = rows[:, : drift.first.numel()].view(-1, *drift.first.shape).transpose(1, 2)
     second = rows[:, drift.first.numel() :, None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lib.policies.temporal_lpg.study.balancing import EPSILONS, control_race, dpo, ppo, timed
 from lib.policies.temporal_lpg.study.quadratic import schedule_loss
 from lib.policies.temporal_lpg.study.races import (
     RATES,
@@ -18,18 +19,23 @@ from lib.policies.temporal_lpg.study.weights import load_weights
 from lib.policies.temporal_lpg.study.worlds import WORLDS, World
 
 __all__ = [
+    "EPSILONS",
     "RATES",
     "WORLDS",
     "World",
+    "control_race",
     "curve_distance",
+    "dpo",
     "drift_start",
     "hand_made",
     "learned",
     "load_weights",
     "pair_differences",
+    "ppo",
     "race",
     "rule_of",
     "schedule_loss",
+    "timed",
     "train_drift",
     "train_es",
     "train_metagradient",

@@ -74,7 +74,7 @@ def drift_start(time_aware: bool, seed: int, steps: int = 3000) -> DriftNet:
         height = (torch.tanh(seen @ first.T) @ second.T).squeeze(-1)
         loss = (torch.nn.functional.leaky_relu(height, 0.05) - target).square().mean()  # leaky: units below zero still learn
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
     with torch.no_grad():
         net.first.zero_()
@@ -95,8 +95,7 @@ def train_drift(world: str, time_aware: bool, seed: int, generations: int | None
     checks.choice("world", world, ("control",))
     seed = checks.integer("seed", seed, low=0)
     count = GENERATIONS if generations is None else checks.integer("generations", generations, low=1, high=10**6)
-    search = DriftES(
-        drift_start(time_aware, seed), lifetime=LIFETIME, pairs=PAIRS, lr=DRIFT_LR, seed=stream(seed, "drift", "search")
-    )
+    first, draw = drift_start(time_aware, seed), stream(seed, "drift", "search")
+    search = DriftES(first, lifetime=LIFETIME, pairs=PAIRS, lr=DRIFT_LR, seed=draw)
     curve = np.array([search.step().mean() for _ in range(count)])
     return search.vector.astype(np.float32), curve
