@@ -8,8 +8,8 @@ which fraction of the lifetime is over and how long the lifetime is, it can lear
 Implemented: the rule with and without lifetime inputs (`LPG`), tabular agents on whole populations of tasks (`train_agent`,
 their loss `lpg_loss`), bandits and grid worlds (`GaussianBandits`, `GridWorld`), evolution strategies over whole lifetimes
 (`OpenES`, `MetaES`), gradients through windows of updates (`MetaGradient`), and mirror learning with a learned drift
-(`DriftNet`, `mirror_loss`, `ppo_drift`, `dpo_drift`). Not implemented: agents with networks, MinAtar and Brax,
-meta-training of the drift.
+(`DriftNet`, `mirror_loss`, `ppo_drift`, `dpo_drift`), with agents that balance a pole (`train_control`) and the drift's
+meta-training on them (`DriftES`). Not implemented: agents with networks for the rules, MinAtar and Brax.
 
 Equations::
 

@@ -14,12 +14,13 @@ from lib.policies.temporal_lpg.study.races import (
     rule_of,
     with_clock,
 )
-from lib.policies.temporal_lpg.study.training import drift_start, train_drift, train_es, train_metagradient
+from lib.policies.temporal_lpg.study.training import LIFETIME, drift_start, train_drift, train_es, train_metagradient
 from lib.policies.temporal_lpg.study.weights import load_weights
 from lib.policies.temporal_lpg.study.worlds import WORLDS, World
 
 __all__ = [
     "EPSILONS",
+    "LIFETIME",
     "RATES",
     "WORLDS",
     "World",

@@ -32,8 +32,8 @@ PLAN = {
     "grids, TA-LPG": (train_es, "grids", True, range(100, 108)),
     "bandits, LPG, windows": (train_metagradient, "bandits", False, range(100, 108)),
     "bandits, TA-LPG, windows": (train_metagradient, "bandits", True, range(100, 108)),
-    "control, LPO": (train_drift, "control", False, range(100, 105)),
-    "control, TA-LPO": (train_drift, "control", True, range(100, 105)),
+    "control, LPO": (train_drift, "control", False, range(100, 104)),
+    "control, TA-LPO": (train_drift, "control", True, range(100, 104)),
 }
 
 
