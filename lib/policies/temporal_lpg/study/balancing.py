@@ -14,7 +14,7 @@ from lib.policies.temporal_lpg.drift import DriftNet, candidate_drift
 from lib.policies.temporal_lpg.study.training import UNITS
 
 #: Half-widths of PPO's clipping that are tried at every lifetime.
-EPSILONS = (0.1, 0.2, 0.3, 0.4, 0.6)
+EPSILONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
 
 
 def ppo(epsilons: Any) -> Drift:
@@ -79,7 +79,7 @@ def control_race(groups: dict[str, np.ndarray], horizons: Any, replicas: int, rn
     -------
     dict
         Each group's name: last returns (H, k), means over replicas; ``"PPO"``, ``"DPO"``: (H,); ``"grid"``: those of every
-        clipping (H, 5); ``"chosen"``: positions in `EPSILONS` (H,).
+        clipping (H, 6); ``"chosen"``: positions in `EPSILONS` (H,).
 
     Examples
     --------
