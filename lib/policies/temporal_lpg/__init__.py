@@ -8,8 +8,8 @@ which fraction of the lifetime is over and how long the lifetime is, it can lear
 Implemented: the rule with and without lifetime inputs (`LPG`), tabular agents on whole populations of tasks (`train_agent`,
 their loss `lpg_loss`), bandits and grid worlds (`GaussianBandits`, `GridWorld`), evolution strategies over whole lifetimes
 (`OpenES`, `MetaES`), gradients through windows of updates (`MetaGradient`), and mirror learning with a learned drift
-(`DriftNet`, `mirror_loss`, `ppo_drift`, `dpo_drift`). Not implemented: agents with networks, MinAtar and Brax,
-meta-training of the drift.
+(`DriftNet`, `mirror_loss`, `ppo_drift`, `dpo_drift`), with agents that balance a pole (`train_control`) and the drift's
+meta-training on them (`DriftES`). Not implemented: agents with networks for the rules, MinAtar and Brax.
 
 Equations::
 
@@ -61,6 +61,7 @@ Examples
 from __future__ import annotations
 
 from lib.policies.temporal_lpg.agents import lpg_loss
+from lib.policies.temporal_lpg.control import CartPole, ControlAgent, ControlResult, DriftES, train_control
 from lib.policies.temporal_lpg.drift import DriftNet, dpo_drift, mirror_loss, ppo_drift
 from lib.policies.temporal_lpg.envs import GaussianBandits, GridWorld
 from lib.policies.temporal_lpg.es import OpenES
@@ -70,6 +71,10 @@ from lib.policies.temporal_lpg.rules import LPG
 __all__ = [
     "LPG",
     "Agent",
+    "CartPole",
+    "ControlAgent",
+    "ControlResult",
+    "DriftES",
     "DriftNet",
     "GaussianBandits",
     "GridWorld",
@@ -81,4 +86,5 @@ __all__ = [
     "mirror_loss",
     "ppo_drift",
     "train_agent",
+    "train_control",
 ]

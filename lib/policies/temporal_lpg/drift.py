@@ -2,6 +2,7 @@ r"""Mirror learning with a learned drift: LPO, its time-aware form, and two drif
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,10 @@ class DriftNet(nn.Module):
         self.first = nn.Parameter(torch.as_tensor(first / np.sqrt(inputs), dtype=dtype))
         self.second = nn.Parameter(torch.as_tensor(second / np.sqrt(hidden), dtype=dtype))
 
+    def vector(self) -> Tensor:
+        """A copy of all weights in one row, shape (size,): first layer, then second."""
+        return torch.cat([w.detach().flatten() for w in (self.first, self.second)])
+
     def forward(self, p: Tensor, advantage: Tensor, frac: Any = None) -> Tensor:
         """Drift of ratios `p` (positive) and advantages, same shape; `frac` is n/N, 0 to 1, for a time-aware drift."""
         checks.tensor("p", p)
@@ -70,6 +75,23 @@ class DriftNet(nn.Module):
             seen = torch.cat([seen, checks.probability("frac", frac) * seen], -1)  # (15)
         inner = torch.tanh(seen @ self.first.T)
         return torch.relu((inner @ self.second.T).squeeze(-1) - self.SHIFT)  # (14)
+
+
+def candidate_drift(drift: DriftNet, vectors: Any) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """The drifts of many candidates as one function of p and A (P, B), and n/N; `vectors` (P, size) are their weights."""
+    rows, size = torch.as_tensor(vectors, dtype=torch.float32), len(drift.vector())
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise ValueError(f"vectors must have {size} columns, got shape {tuple(rows.shape)}")
+    first = rows[:, : drift.first.numel()].view(-1, *drift.first.shape).transpose(1, 2)
+    second = rows[:, drift.first.numel() :, None]
+
+    def values(p: Tensor, advantage: Tensor, frac: float) -> Tensor:
+        seen = drift_features(p, advantage)
+        if drift.time_aware:
+            seen = torch.cat([seen, frac * seen], -1)  # (15)
+        return torch.relu((torch.tanh(seen @ first) @ second).squeeze(-1) - drift.SHIFT)  # (14)
+
+    return values
 
 
 def _pair(p: Any, advantage: Any) -> tuple[np.ndarray, np.ndarray]:

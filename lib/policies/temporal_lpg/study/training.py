@@ -1,4 +1,4 @@
-"""Meta-training of one rule in one world, by either method; what `make_weights` repeats for every seed."""
+"""Meta-training of one rule in one world, by either method, or of one drift; what `make_weights` repeats for every seed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import torch
 
 from lib import checks
 from lib.experiment import rng as stream
+from lib.policies.temporal_lpg.control import DriftES
+from lib.policies.temporal_lpg.drift import DriftNet, drift_features, ppo_drift
 from lib.policies.temporal_lpg.meta import MetaES, MetaGradient
 from lib.policies.temporal_lpg.rules import LPG
 from lib.policies.temporal_lpg.study.worlds import WORLDS
 
 #: Meta-gradients: agents that live at a time, windows, step size of Adam.
 AGENTS, WINDOWS, LR = 256, 200, 3e-3
+#: Drifts: hidden units, lifetime, pairs, generations, step size of the search.
+UNITS, LIFETIME, PAIRS, GENERATIONS, DRIFT_LR = 32, 20, 16, 80, 0.02
 
 
 def train_es(world: str, time_aware: bool, seed: int, generations: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -49,3 +53,49 @@ def train_metagradient(world: str, time_aware: bool, seed: int, windows: int | N
                           seed=stream(seed, world, "windows"))  # fmt: skip
     curve = np.array([search.step().mean() for _ in range(steps)])
     return rule.vector().numpy().astype(np.float32), curve
+
+
+def drift_start(time_aware: bool, seed: int, steps: int = 3000) -> DriftNet:
+    """A drift network fitted to the drift of PPO, with weights of zero on n/N: where meta-training starts.
+
+    Examples
+    --------
+    >>> from lib.policies.temporal_lpg.study import drift_start
+    >>> drift_start(True, seed=0, steps=1).first.shape
+    torch.Size([32, 16])
+    """
+    net = DriftNet(checks.boolean("time_aware", time_aware), UNITS, seed=stream(seed, "drift", "first"))
+    draw = stream(0, "drift", "grid")
+    p, gain = torch.as_tensor(np.exp(draw.uniform(-0.8, 0.8, 2000))), torch.as_tensor(draw.standard_normal(2000))
+    target, seen = torch.as_tensor(ppo_drift(p.numpy(), gain.numpy())), drift_features(p, gain)
+    first, second = (w.detach().clone().requires_grad_() for w in (net.first[:, :8], net.second))
+    adam = torch.optim.Adam([first, second], lr=3e-3)
+    for _ in range(checks.integer("steps", steps, low=1, high=10**6)):
+        height = (torch.tanh(seen @ first.T) @ second.T).squeeze(-1)
+        loss = (torch.nn.functional.leaky_relu(height, 0.05) - target).square().mean()  # leaky: units below zero still learn
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    with torch.no_grad():
+        net.first.zero_()
+        net.first[:, :8] = first
+        net.second.copy_(second)
+    return net
+
+
+def train_drift(world: str, time_aware: bool, seed: int, generations: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (size,) of one drift trained by evolution strategies on lives of one length, and the mean score of generations.
+
+    Examples
+    --------
+    >>> from lib.policies.temporal_lpg.study import train_drift
+    >>> len(train_drift("control", True, seed=0, generations=1)[1])
+    1
+    """
+    checks.choice("world", world, ("control",))
+    seed = checks.integer("seed", seed, low=0)
+    count = GENERATIONS if generations is None else checks.integer("generations", generations, low=1, high=10**6)
+    first, draw = drift_start(time_aware, seed), stream(seed, "drift", "search")
+    search = DriftES(first, lifetime=LIFETIME, pairs=PAIRS, lr=DRIFT_LR, seed=draw)
+    curve = np.array([search.step().mean() for _ in range(count)])
+    return search.vector.astype(np.float32), curve

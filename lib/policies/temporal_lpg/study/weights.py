@@ -14,7 +14,7 @@ import numpy as np
 
 from lib import weights as files
 
-WEIGHTS_SHA256 = "e144b334730dae01c9390d58828795b9194c7e1e309a4ea8684302eac8a4ead4"
+WEIGHTS_SHA256 = "705a968cd2e907061efadc28efd4e28dc835a7d36c0ab11ddef912dece6fefa8"
 
 
 def pack(groups: dict[str, np.ndarray], curves: dict[str, np.ndarray], origin: dict[str, Any]) -> bytes:
