@@ -407,7 +407,7 @@ def test_names_are_american(notebook):
     stems = ["olour", "ehaviour", "eighbour", "avour", "ptimis", "inimis", "aximis", "ormalis", "egularis", "arameteris"]
     stems += ["andomis", "tandardis", "ummaris", "enalis", "licence", "modell", "labell"]
     british = rf"\b\w*(?:{'|'.join(stems)})\w*"
-    assert [word for word in re.findall(british, text) if not word.endswith(("ist", "istic", "ism", "um"))] == []
+    assert [word for word in re.findall(british, text) if not re.search(r"(ist|istic|ism|um)([A-Z]|$)", word)] == []
 
 
 def test_every_chapter_stands_in_the_contents():
