@@ -8,11 +8,11 @@ Implemented: the search with small and large candidate sets chosen by the gradie
 (several disjoint swaps), best and first-improvement forms; the least-squares score, all swaps of an order evaluated from one
 Cholesky factor in O(d) operations each; any other score that sums one regression per node (`ColumnModel`, `logistic_column`);
 the KKT check. `study` holds what the chapter compares with: the published form of an evaluation, the exact optimum for
-d <= 15, NOTEARS, a NOFEARS-like repair, DAGMA through its package, random pairs, insertions.
+d <= 15, NOTEARS, a NOFEARS-like repair, DAGMA through its package, random pairs, insertions, and a network for every node in
+TOPO's search and in NOTEARS-MLP.
 
-Not implemented: the authors' networks (an MLP per node, trained by L-BFGS; `ColumnModel` takes any regression), an l1
-penalty in the least-squares score, and the gradient test xi inside the search (`candidate_pairs` has it; the authors' code does
-not use it either).
+Not implemented: warm starts of the networks from one swap to the next, an l1 penalty in the least-squares score, and the
+gradient test xi inside the search (`candidate_pairs` has it; the authors' code does not use it either).
 
 ================== =============================== ============================================================================
 symbol             name                            shape, meaning

@@ -153,6 +153,7 @@ class _Search:
     refit: Callable[[Order], Fit]
     swap: Swap
     tol: float
+    block: int
     evaluations: int = 0
 
     def proposals(self, fit: Fit, size: int, skip: int = 0) -> tuple[Pairs, Pairs]:
@@ -178,8 +179,9 @@ class _Search:
 
     def _first(self, fit: Fit, a: Pairs, b: Pairs) -> Pairs:
         """The first improving candidate; candidates are evaluated in blocks, counted one by one."""
-        for start in range(0, len(a), 64):
-            changes = fit.swap_changes(a[start : start + 64], b[start : start + 64])
+        for start in range(0, len(a), self.block):
+            stop = start + self.block
+            changes = fit.swap_changes(a[start:stop], b[start:stop])
             better = np.flatnonzero(changes < -self.tol * abs(fit.score))
             if len(better):
                 self.evaluations += int(better[0]) + 1
@@ -253,7 +255,8 @@ def topological_swaps(
     small, large = _sizes(len(start.order), size_small, size_large)
     checks.choice("swap", swap, ("greedy", "best", "first"))
     n_large, max_rounds = checks.integer("n_large", n_large, low=0), checks.integer("max_rounds", max_rounds, low=1)
-    return _run(_Search(refit, swap, tol), start, small, large, n_large, max_rounds)
+    block = 1 if S is None else 64  # another model's regressions are dear: none beyond the first swap that improves
+    return _run(_Search(refit, swap, tol, block), start, small, large, n_large, max_rounds)
 
 
 def _run(search: _Search, fit: Fit, small: int, large: int, n_large: int, max_rounds: int) -> OptimizeResult:
