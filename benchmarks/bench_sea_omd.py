@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lib.online.sea_omd import Ball, ConvexOMD, DynamicEnsemble, ExpConcaveOMD, play
+from lib.online.sea_omd import Ball, OptimisticEnsemble, OptimisticOMD, OptimisticONS, play
 from lib.online.sea_omd.study import OFTRL, OGD, ONS, AdaGradNorm, Ader, CoinBetting, stream
 
 #: Peer -> why ours takes longer.
@@ -18,9 +18,9 @@ SLOWER = {
 ROUNDS, RUNS = 300, 20
 BALL = Ball(5)
 LEARNERS = {
-    None: lambda n: ConvexOMD(BALL, 2.0, 1.0, shape=(n,)),
-    "ensemble": lambda n: DynamicEnsemble(BALL, 2.0, 1.0, 4000, shape=(n,)),
-    "Newton step": lambda n: ExpConcaveOMD(BALL, 2.0, 1.0, shape=(n,)),
+    None: lambda n: OptimisticOMD(BALL, 2.0, 1.0, shape=(n,)),
+    "ensemble": lambda n: OptimisticEnsemble(BALL, 2.0, 1.0, 4000, shape=(n,)),
+    "Newton step": lambda n: OptimisticONS(BALL, 2.0, 1.0, shape=(n,)),
     "OGD": lambda n: OGD(BALL, 2.0, shape=(n,)),
     "AdaGrad-norm": lambda n: AdaGradNorm(BALL, shape=(n,)),
     "OFTRL": lambda n: OFTRL(BALL, 2.0, 1.0, shape=(n,)),
@@ -73,4 +73,4 @@ def test_projection_in_a_norm(benchmark, peer):
 def test_newton_growth(benchmark, dim):
     benchmark.extra_info.update(slug="sea_omd", work="50 rounds of the Newton step, n dimensions", size=dim)
     g = np.random.default_rng(0).normal(size=(50, dim)) / np.sqrt(dim)
-    benchmark.pedantic(lambda: play(ExpConcaveOMD(Ball(dim), 2.0, 1.0), lambda t, x: g[t], 50), rounds=3, warmup_rounds=1)
+    benchmark.pedantic(lambda: play(OptimisticONS(Ball(dim), 2.0, 1.0), lambda t, x: g[t], 50), rounds=3, warmup_rounds=1)

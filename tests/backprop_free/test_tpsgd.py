@@ -214,7 +214,7 @@ def test_defaults():
     model = tpsgd.TPSequential.dense([6, 8, 3])
     block = model.blocks[0]
     assert (block.loss, block.activation, block.target.law, block.target.scale) == ("l2", "tanh", "normal", 1.0)
-    layer = tpsgd.TPRecurrent(4, tpsgd.LocalTarget(3, 5))
+    layer = tpsgd.TPRNN(4, tpsgd.LocalTarget(3, 5))
     assert (layer.time, layer.activation, layer.loss, layer.sequence) == ("layer", "tanh", "l2", False)
     torch.testing.assert_close(layer.W_h.T @ layer.W_h, 0.95**2 * torch.eye(5))
     assert not model.blocks[0].module.bias.any()
@@ -269,11 +269,11 @@ def test_zero_hidden_rate_leaves_hidden_layers_frozen():
 
 def test_steps_return_losses_before_the_step_and_leave_no_gradient():
     model, (x, labels) = tpsgd.TPSequential.dense([6, 8, 8, 3]), batch()
-    expected = model.local_losses(x, labels)
+    expected = model.layerwise_losses(x, labels)
     found = model.train_step(x, labels, model.optimizers(torch.optim.SGD, lr=0.1))
     assert found == pytest.approx(expected, rel=1e-6)
     assert all(p.grad is None for p in model.parameters())
-    assert model.local_losses(x, labels)[-1] < expected[-1]
+    assert model.layerwise_losses(x, labels)[-1] < expected[-1]
 
 
 def test_recompute_hands_on_what_the_new_weights_give():
@@ -291,6 +291,28 @@ def test_recompute_hands_on_what_the_new_weights_give():
     second.step()
     for a, b in zip(model.blocks.parameters(), other.blocks.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_a_layers_own_step_is_that_of_the_sweep(clip):
+    x, labels = torch.rand(6, 4), torch.arange(6) % 3
+    model, alone = tpsgd.TPSequential.dense([4, 5, 3], seed=1), tpsgd.TPSequential.dense([4, 5, 3], seed=1)
+    losses = model.train_step(x, labels, model.optimizers(torch.optim.SGD, lr=0.1), clip)
+    block, expected = alone.blocks[0], alone.blocks[0](x).detach()
+    output, loss = block.local_step(x, labels, torch.optim.SGD(block.parameters(), lr=0.1), clip)
+    assert loss == losses[0]
+    assert torch.equal(output, expected)
+    assert not output.requires_grad
+    assert torch.equal(block.module.weight, model.blocks[0].module.weight)
+    assert all(p.grad is None for p in block.parameters())
+
+
+def test_a_layers_own_step_refuses_a_loss_that_is_not_finite():
+    layer = tpsgd.TPRNN(4, tpsgd.LocalTarget(3, 5))
+    before = layer.W_x.detach().clone()
+    with pytest.raises(FloatingPointError, match="the loss of the layer is nan"):
+        layer.local_step(torch.full((2, 7, 4), torch.nan), torch.tensor([0, 1]), torch.optim.SGD(layer.parameters(), lr=0.1))
+    assert torch.equal(layer.W_x, before)
 
 
 def test_clipping_bounds_a_layers_step():
@@ -370,10 +392,10 @@ def test_bad_parts_are_refused():
         lambda: tpsgd.TPSequential([], nn.Linear(8, 3), head_loss="mse"),
         lambda: tpsgd.TPSequential.dense([4]),
         lambda: tpsgd.TPSequential.dense([4, 0, 3]),
-        lambda: tpsgd.TPRecurrent(4, tpsgd.LocalTarget(3, (2, 2))),
-        lambda: tpsgd.TPRecurrent(4, target, time="never"),
-        lambda: tpsgd.TPRecurrent(4, target, radius=-1),
-        lambda: tpsgd.TPRecurrent(4, target)(torch.zeros(2, 3, 5)),
+        lambda: tpsgd.TPRNN(4, tpsgd.LocalTarget(3, (2, 2))),
+        lambda: tpsgd.TPRNN(4, target, time="never"),
+        lambda: tpsgd.TPRNN(4, target, radius=-1),
+        lambda: tpsgd.TPRNN(4, target)(torch.zeros(2, 3, 5)),
         lambda: tpsgd.TPBlock(nn.Linear(4, 7), target).local_loss(torch.zeros(2, 4), torch.tensor([0, 1])),
         lambda: tpsgd.TPBlock(nn.Linear(4, 8), target).local_loss(torch.zeros(2, 4), torch.tensor([0])),
         lambda: tpsgd.compare_gradients(nn.Linear(4, 3), torch.zeros(2, 4), torch.tensor([0, 1])),
@@ -438,7 +460,7 @@ def test_cut_forms_differentiate_one_step_only(time):
 def test_recurrent_layers_stack(double):
     K, layers = 3, []
     for i, (n_in, last) in enumerate(((5, False), (8, True))):
-        layers.append(tpsgd.TPRecurrent(n_in, tpsgd.LocalTarget(K, 8, seed=i), sequence=not last, seed=i))
+        layers.append(tpsgd.TPRNN(n_in, tpsgd.LocalTarget(K, 8, seed=i), sequence=not last, seed=i))
     model = tpsgd.TPSequential(layers, nn.Linear(8, K))
     x, labels = torch.randn(9, 7, 5), torch.arange(9) % K
     assert model(x).shape == (9, K)

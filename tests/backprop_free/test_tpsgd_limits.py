@@ -58,4 +58,4 @@ def test_patterns_of_different_size_have_a_code():
 
 def test_a_sequence_without_steps_is_refused():
     with pytest.raises(ValueError, match="steps at least 1"):
-        tpsgd.TPRecurrent(4, tpsgd.LocalTarget(3, 5))(torch.zeros(2, 0, 4))
+        tpsgd.TPRNN(4, tpsgd.LocalTarget(3, 5))(torch.zeros(2, 0, 4))

@@ -128,7 +128,7 @@ def test_recurrent_rules_agree_with_the_modules():
         outcome, known = study.train_recurrent(rule, small, setting, stream, time=time)
         rng, patterns = stream("weights", 0), stream("patterns", 0)
         target = tpsgd.LocalTarget(10, 6, seed=patterns)
-        layer = tpsgd.TPRecurrent(8, target, time, seed=rng).double()
+        layer = tpsgd.TPRNN(8, target, time, seed=rng).double()
         head = study.linear(6, 10, rng).double()
         with torch.no_grad():  # the study draws in another order
             draws = stream("weights", 0)
@@ -231,7 +231,7 @@ def test_local_heads_are_drawn_from_the_runs_seed():
 
 
 def test_local_heads_on_recurrent_layers_read_the_last_state():
-    block = study.LocalHead(tpsgd.TPRecurrent(4, tpsgd.LocalTarget(3, 8), sequence=True), 3)
+    block = study.LocalHead(tpsgd.TPRNN(4, tpsgd.LocalTarget(3, 8), sequence=True), 3)
     x, labels = torch.rand(5, 6, 4), torch.tensor([0, 1, 2, 0, 1])
     out, loss = block.local_loss(x, labels)
     assert out.shape == (5, 6, 8)
@@ -283,7 +283,7 @@ def test_convolutional_networks_have_the_shapes_that_they_say():
         net = study.conv_net(layers, stream)
         x, labels = torch.rand(3, 1, 14, 14), torch.tensor([0, 1, 2])
         assert net(x).shape == (3, 10)
-        assert all(np.isfinite(net.local_losses(x, labels)))
+        assert all(np.isfinite(net.layerwise_losses(x, labels)))
     assert (study.conv_net(study.SHALLOW, stream, positive=True).blocks[0].target.P >= 0).all()
 
 

@@ -59,7 +59,7 @@ def test_the_toys_hypergradient_is_the_methods(toy):
     for i in range(3):
         A, B, c, D = (part[i] for part in (one.A, one.B, one.c, one.D))
         problem = bp_problem(A, B, c, D)
-        exact = bp.exact_hypergradient(problem, one.x0[i], one.best(one.x0)[i])
+        exact = bp.exact_hypergrad(problem, one.x0[i], one.best(one.x0)[i])
         torch.testing.assert_close(one.slope(one.x0)[i], exact, rtol=1e-9, atol=1e-10)
         y = one.solve(one.x0, 0.1)[i]
         assert float((0.1 * (y - c - D @ one.x0[i]) + A.T @ (A @ y - B @ one.x0[i])).norm()) < 1e-12
@@ -105,11 +105,11 @@ def test_the_way_back_through_the_steps_is_that_of_autograd(cleaning):
 def test_penalized_and_implicit_gradients_agree_on_digits(cleaning):
     x = cleaning.x0
     z = cleaning.solve(x, max_iter=3000)
-    exact = bp.exact_hypergradient(cleaning.problem, x, z, method="cg", check_tol=1e-3)
+    exact = bp.exact_hypergrad(cleaning.problem, x, z, method="cg", check_tol=1e-3)
     errors = {}
     for sigma in (0.1, 0.01):
         y = cleaning.solve(x, z, max_iter=3000, sigma=sigma)
-        found = bp.penalty_hypergradient(cleaning.problem, x, y, z, sigma)
+        found = bp.penalty_hypergrad(cleaning.problem, x, y, z, sigma)
         errors[sigma] = float((found - exact).norm() / exact.norm())
         if sigma == 0.01:
             assert float(found @ exact / found.norm() / exact.norm()) > 0.999
@@ -225,7 +225,7 @@ def test_constants_of_the_cleaning_task():
 def test_the_weak_lower_level_rises_as_asked_and_its_slopes_are_right(kind):
     case = study.weak_instance(kind, 0.01, 3)
     assert abs(study.rise(case, case.x0, 1e-9) - 0.01) < 1e-6
-    found = bp.exact_hypergradient(case.problem, case.x0, case.best(case.x0))
+    found = bp.exact_hypergrad(case.problem, case.x0, case.best(case.x0))
     numeric = study.numeric_hypergradient(case, case.x0, h=1e-7)
     assert float((found - numeric).norm()) <= 1e-5 * float(numeric.norm())
     y = case.lower(case.x0, 1e-7)

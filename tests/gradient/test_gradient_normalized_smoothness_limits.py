@@ -76,7 +76,7 @@ def test_bounds_of_gamma_hold_for_logistic_regression_with_the_exact_hessian_and
     longest, x = np.sqrt((A**2).sum(axis=1).max()), np.zeros(5)  # M = R in (9); the error of the Fisher matrix is at most R^2 f
     for _ in range(4):
         g, options = f.grad(x), {"n_dirs": 100, "vectorized": True}
-        assert gns.gamma_estimate(f.grad, x, f.hess(x), **options) >= 1 / longest
+        assert gns.gamma_of(f.grad, x, f.hess(x), **options) >= 1 / longest
         apart = np.linalg.norm(g) / (longest**2 * f.value(x))
-        assert gns.gamma_estimate(f.grad, x, f.hess(x, "fisher"), **options) >= gns.combine(1 / longest, apart)
+        assert gns.gamma_of(f.grad, x, f.hess(x, "fisher"), **options) >= gns.combine(1 / longest, apart)
         x = x - np.linalg.solve(f.hess(x) + 0.1 * np.eye(5), g) / 2

@@ -129,30 +129,30 @@ def test_logistic_agrees_with_scikit_learn():
 @pytest.mark.parametrize("x", [1e-3, 0.5, 7.0])
 def test_gamma_of_a_cubic_is_exact(x):
     slope, H = lambda z: 3 * z * np.abs(z) / 2, np.array([[3 * x]])
-    assert np.isclose(gns.gamma_estimate(slope, [x], H, local=False), x, rtol=1e-4)
-    assert np.isclose(gns.gamma_estimate(slope, [x], H), 2 * x, rtol=1e-4)
-    assert np.isclose(gns.gamma_estimate(slope, [x], H, vectorized=True), 2 * x, rtol=1e-4)
+    assert np.isclose(gns.gamma_of(slope, [x], H, local=False), x, rtol=1e-4)
+    assert np.isclose(gns.gamma_of(slope, [x], H), 2 * x, rtol=1e-4)
+    assert np.isclose(gns.gamma_of(slope, [x], H, vectorized=True), 2 * x, rtol=1e-4)
     # the class bound sqrt(2 |g| / L2) with L2 = 3
     assert np.isclose(np.sqrt(2 * slope(x) / 3), x)
-    assert np.isclose(gns.gamma_estimate(slope, [x], H, g=[4 * slope(x)], local=False), 2 * x, rtol=1e-4)
+    assert np.isclose(gns.gamma_of(slope, [x], H, g=[4 * slope(x)], local=False), 2 * x, rtol=1e-4)
 
 
 def test_gamma_without_a_hessian_is_gradient_over_lipschitz_constant():
     H = np.diag([1.0, 4.0])
     g = H @ [1.0, 1.0]
-    whole = gns.gamma_estimate(lambda z: z @ H, [1.0, 1.0], gns.LowRank.zero(2), local=False, n_dirs=500, vectorized=True)
+    whole = gns.gamma_of(lambda z: z @ H, [1.0, 1.0], gns.LowRank.zero(2), local=False, n_dirs=500, vectorized=True)
     assert (1 - 1e-12) * np.linalg.norm(g) / 4 <= whole <= 1.01 * np.linalg.norm(g) / 4
-    scaled = gns.gamma_estimate(lambda z: H @ z, [1.0, 1.0], gns.LowRank.zero(2), metric=H, local=False)
+    scaled = gns.gamma_of(lambda z: H @ z, [1.0, 1.0], gns.LowRank.zero(2), metric=H, local=False)
     assert np.isclose(scaled, np.sqrt(g @ np.linalg.solve(H, g)), rtol=1e-6)  # L = 1 in this metric
 
 
 def test_gamma_of_a_quadratic_has_no_end():
     H = spd(3)
-    assert gns.gamma_estimate(lambda z: H @ z, np.ones(3), H, largest=100.0, local=False) == 100.0
+    assert gns.gamma_of(lambda z: H @ z, np.ones(3), H, largest=100.0, local=False) == 100.0
 
 
 def test_gamma_of_a_wrong_model_with_unbounded_error_is_small():
-    assert gns.gamma_estimate(lambda z: np.where(z >= 1, np.inf, 1.0), [0.99999999], np.zeros((1, 1)), local=False) < 1e-7
+    assert gns.gamma_of(lambda z: np.where(z >= 1, np.inf, 1.0), [0.99999999], np.zeros((1, 1)), local=False) < 1e-7
 
 
 @pytest.mark.parametrize("kind", ["exact", "gauss_newton"])
@@ -163,9 +163,9 @@ def test_gamma_respects_the_class_bound_and_the_harmonic_rule(kind):
     for x in RNG.normal(size=(5, 3)):
         g = f.grad(x)
         norm = gns.Metric(B).dual_norm(g)
-        exact = gns.gamma_estimate(f.grad, x, f.hess(x), metric=B, n_dirs=100, vectorized=True)
+        exact = gns.gamma_of(f.grad, x, f.hess(x), metric=B, n_dirs=100, vectorized=True)
         bound = gns.combine(exact, norm / norm**2)  # error of Gauss-Newton: ||g||^2 / mu, so gamma_12 = 1 / ||g||
-        measured = gns.gamma_estimate(f.grad, x, f.hess(x, kind), metric=B, n_dirs=100, vectorized=True)
+        measured = gns.gamma_of(f.grad, x, f.hess(x, kind), metric=B, n_dirs=100, vectorized=True)
         assert measured >= 0.9 * bound if kind == "gauss_newton" else measured >= 1.0 / 2
 
 
@@ -181,9 +181,9 @@ def test_harmonic_rule_by_hand():
 
 def test_gamma_is_refused_where_it_is_undefined():
     with pytest.raises(ValueError, match="g must not be zero"):
-        gns.gamma_estimate(lambda z: z, [0.0], np.eye(1))
+        gns.gamma_of(lambda z: z, [0.0], np.eye(1))
     with pytest.raises(ValueError, match="H"):
-        gns.gamma_estimate(lambda z: z, [1.0], np.eye(2))
+        gns.gamma_of(lambda z: z, [1.0], np.eye(2))
 
 
 # --- the interface

@@ -98,7 +98,7 @@ def test_linear_logistic_with_many_inner_steps_is_the_fixed_hessian_step():
     X, y, theta = problem("logistic")
     g = TARGET_LOSSES["logistic"].gradient(X @ theta, y)
     bohning_lindsay = theta - np.linalg.solve(X.T @ X / 4, X.T @ (1 / (1 + np.exp(-X @ theta)) - y))
-    assert_allclose(ts.exact_linear_step(X, g, theta, eta=4.0), bohning_lindsay, rtol=1e-10)
+    assert_allclose(ts.sso_exact_linear(X, g, theta, eta=4.0), bohning_lindsay, rtol=1e-10)
     assert_allclose(theta - 4 * np.linalg.pinv(X) @ g, bohning_lindsay, rtol=1e-10)
     for search in ("exact", "armijo"):
         assert_allclose(ts.linear_step(X, g, theta, 4.0, m=2000, search=search, tol=1e-12), bohning_lindsay, rtol=1e-5)
@@ -107,7 +107,7 @@ def test_linear_logistic_with_many_inner_steps_is_the_fixed_hessian_step():
 def test_squared_loss_is_solved_in_one_exact_step():
     X, y, theta = problem("squared")
     g = TARGET_LOSSES["squared"].gradient(X @ theta, y)
-    assert_allclose(ts.exact_linear_step(X, g, theta, eta=1.0), np.linalg.lstsq(X, y, rcond=None)[0], rtol=1e-10)
+    assert_allclose(ts.sso_exact_linear(X, g, theta, eta=1.0), np.linalg.lstsq(X, y, rcond=None)[0], rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "squared", "softmax"])
@@ -128,7 +128,7 @@ def test_exact_step_is_the_projection_in_target_space():
     X, y, theta = problem("logistic")
     g = TARGET_LOSSES["logistic"].gradient(X @ theta, y)
     wanted = X @ theta - 4.0 * g
-    rest = wanted - X @ ts.exact_linear_step(X, g, theta, 4.0)
+    rest = wanted - X @ ts.sso_exact_linear(X, g, theta, 4.0)
     assert abs(X.T @ rest).max() <= 1e-8
 
 
@@ -137,14 +137,14 @@ def test_exact_step_minimizes_the_surrogate_with_one_step_per_example_too():
     z = X @ theta
     g, eta = TARGET_LOSSES["logistic"].gradient(z, y), np.linspace(0.5, 4.0, len(y))
     best = minimize(lambda t: TargetSurrogate(eta).value(X @ t, z, g), theta, tol=1e-14).x
-    assert_allclose(ts.exact_linear_step(X, g, theta, eta), best, rtol=1e-5, atol=1e-6)
+    assert_allclose(ts.sso_exact_linear(X, g, theta, eta), best, rtol=1e-5, atol=1e-6)
     assert_allclose(ts.linear_step(X, g, theta, eta, m=5000, tol=1e-12), best, rtol=1e-5, atol=1e-6)
 
 
 def test_batch_smaller_than_the_model_gives_the_shortest_correction():
     X, y, theta = problem("logistic", n=3, d=8)
     g = TARGET_LOSSES["logistic"].gradient(X @ theta, y)
-    step = ts.exact_linear_step(X, g, theta, 4.0) - theta
+    step = ts.sso_exact_linear(X, g, theta, 4.0) - theta
     assert_allclose(X @ step, -4.0 * g, rtol=1e-9)
     assert_allclose(step, X.T @ np.linalg.solve(X @ X.T, -4.0 * g), rtol=1e-9)
 
@@ -153,7 +153,7 @@ def test_the_small_example_by_hand():
     X, y, theta = np.array([[1.0], [2.0]]), np.array([1.0, 0.0]), np.zeros(1)
     g = TARGET_LOSSES["logistic"].gradient(X @ theta, y)
     assert_allclose(g, [-0.5, 0.5])
-    for step in (ts.exact_linear_step(X, g, theta), ts.linear_step(X, g, theta, m=1)):
+    for step in (ts.sso_exact_linear(X, g, theta), ts.linear_step(X, g, theta, m=1)):
         assert_allclose(step, [-0.4])
     assert_allclose(mean_loss("logistic", X, y, theta), 0.693147, rtol=1e-6)
     assert_allclose(mean_loss("logistic", X, y, np.array([-0.4])), 0.642058, rtol=1e-6)
@@ -303,7 +303,7 @@ def test_single_precision_stays_single():
     g = TARGET_LOSSES["logistic"].gradient(X @ theta, y)
     assert g.dtype == np.float32
     assert ts.linear_step(X, g, theta, m=3).dtype == np.float32
-    assert ts.exact_linear_step(X, g, theta).dtype == np.float32
+    assert ts.sso_exact_linear(X, g, theta).dtype == np.float32
 
 
 def test_large_targets_do_not_overflow():

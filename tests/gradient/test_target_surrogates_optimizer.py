@@ -89,7 +89,7 @@ def test_linear_model_takes_the_steps_of_the_numpy_core():
     exact = SSO([w], eta=4.0, m=1, inner=partial(torch.optim.LBFGS, max_iter=100, tolerance_grad=1e-12, tolerance_change=0))
     exact.step(lambda: (lambda: X @ w, lambda z: logistic(z, y)))
     g = TARGET_LOSSES["logistic"].gradient(X.numpy() @ theta, y.numpy())
-    assert_allclose(w.detach(), ts.exact_linear_step(X.numpy(), g, theta, 4.0), rtol=1e-5)
+    assert_allclose(w.detach(), ts.sso_exact_linear(X.numpy(), g, theta, 4.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("m", [1, 3, 10, 50])

@@ -13,7 +13,7 @@ from scipy.optimize import linprog, minimize
 
 from lib.objectives.pareto_da import (
     ClassDomainDiscriminators,
-    TCMSurrogate,
+    TCMLoss,
     min_norm_weights,
     pareto_weights,
     refine_predictions,
@@ -34,8 +34,8 @@ def probabilities(n=40, K=5, seed=0):
 
 
 def test_surrogate_at_its_ends():
-    assert float(TCMSurrogate()(torch.full((7, 4), 0.25, dtype=torch.float64))) == pytest.approx(0, abs=1e-15)
-    assert float(TCMSurrogate()(torch.eye(6, dtype=torch.float64).repeat(3, 1))) == pytest.approx(-math.log(6), rel=1e-14)
+    assert float(TCMLoss()(torch.full((7, 4), 0.25, dtype=torch.float64))) == pytest.approx(0, abs=1e-15)
+    assert float(TCMLoss()(torch.eye(6, dtype=torch.float64).repeat(3, 1))) == pytest.approx(-math.log(6), rel=1e-14)
     assert held_out_height(-math.log(6), 6) == pytest.approx(0, abs=1e-15)
 
 
@@ -43,20 +43,18 @@ def test_surrogate_is_minus_the_mutual_information():
     p = probabilities()
     joint = p / len(p)  # of sample and class
     independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    assert float(TCMSurrogate()(p)) == pytest.approx(-float((joint * (joint / independent).log()).sum()), rel=1e-12)
+    assert float(TCMLoss()(p)) == pytest.approx(-float((joint * (joint / independent).log()).sum()), rel=1e-12)
 
 
 def test_surrogate_does_not_see_the_order():
     p = probabilities()
-    torch.testing.assert_close(
-        TCMSurrogate()(p[torch.randperm(40)][:, torch.randperm(5)]), TCMSurrogate()(p), rtol=1e-12, atol=0
-    )
+    torch.testing.assert_close(TCMLoss()(p[torch.randperm(40)][:, torch.randperm(5)]), TCMLoss()(p), rtol=1e-12, atol=0)
 
 
 def test_surrogate_gradient_is_the_formula():
     z = torch.randn(12, 4, dtype=torch.float64, requires_grad=True)
     p = torch.softmax(z, 1)
-    (found,) = torch.autograd.grad(TCMSurrogate()(p), z)
+    (found,) = torch.autograd.grad(TCMLoss()(p), z)
     inner = -(p.log() - p.mean(0).log()) / len(p)  # slope in p; the softmax takes out its mean
     by_hand = p * (inner - (p * inner).sum(1, keepdim=True))
     torch.testing.assert_close(found, by_hand.detach(), rtol=1e-10, atol=1e-14)
@@ -64,7 +62,7 @@ def test_surrogate_gradient_is_the_formula():
 
 def test_saturated_probabilities_have_a_gradient_without_nan():
     z = torch.tensor([[2000.0, 0.0], [0.0, 2000.0]], requires_grad=True)
-    loss = TCMSurrogate()(torch.softmax(z, 1))
+    loss = TCMLoss()(torch.softmax(z, 1))
     (found,) = torch.autograd.grad(loss, z)
     assert torch.isfinite(found).all()
     assert float(loss.detach()) == pytest.approx(-math.log(2), rel=1e-6)
@@ -72,16 +70,14 @@ def test_saturated_probabilities_have_a_gradient_without_nan():
 
 def test_half_precision_is_summed_in_single():
     p = probabilities(4000, 10).half()
-    assert TCMSurrogate()(p).dtype == torch.float32
-    torch.testing.assert_close(
-        TCMSurrogate()(p), TCMSurrogate()(p.float() / p.float().sum(1, keepdim=True)), rtol=1e-2, atol=1e-3
-    )
+    assert TCMLoss()(p).dtype == torch.float32
+    torch.testing.assert_close(TCMLoss()(p), TCMLoss()(p.float() / p.float().sum(1, keepdim=True)), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("bad", [torch.ones(3, 2), torch.tensor([[1.5, -0.5]]), torch.tensor([[math.nan, 1.0]]), torch.ones(4)])
 def test_what_is_no_probability_is_refused(bad):
     with pytest.raises(ValueError, match="prob"):
-        TCMSurrogate()(bad)
+        TCMLoss()(bad)
 
 
 def test_entropy_of_a_coin():
@@ -377,9 +373,7 @@ def test_a_backbone_needs_torchvision_and_says_so():
         backbone("vgg")
 
 
-@pytest.mark.parametrize(
-    "made", [TCMSurrogate(), ClassDomainDiscriminators(3, 2), mlp([3, 4, 2])], ids=lambda m: type(m).__name__
-)
+@pytest.mark.parametrize("made", [TCMLoss(), ClassDomainDiscriminators(3, 2), mlp([3, 4, 2])], ids=lambda m: type(m).__name__)
 def test_modules_survive_copies(made):
     x = torch.tensor([[0.2, 0.3, 0.5]])
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):

@@ -13,10 +13,10 @@ from scipy.optimize import linprog, minimize
 
 from lib.online.learned_active_learning import (
     MAPO,
+    BanditProblem,
     Episodes,
     Lattice,
     QueryPolicy,
-    QueryProblem,
     TablePolicy,
     best_arm,
     complexity,
@@ -66,7 +66,7 @@ def test_most_fitting_is_the_brute_force_maximum():
 def test_bad_problems_are_refused():
     for Z, text in (([[1.0, 0.0], [1.0, 0.0]], "equal"), ([[1.0, 2.0]], "two"), ([[np.nan, 0], [0, 1]], "NaN")):
         with pytest.raises(ValueError, match=text):
-            QueryProblem(Z)
+            BanditProblem(Z)
     with pytest.raises(ValueError, match="loss must be one of"):
         best_arm(2, "other")
     with pytest.raises(ValueError, match="ties"):
@@ -88,7 +88,7 @@ def test_complexity_has_its_closed_forms():
     assert np.isclose(plan.sum(), 1)
 
 
-@pytest.mark.parametrize("problem", [thresholds(4), best_arm(4), QueryProblem(np.random.default_rng(3).normal(size=(5, 4)))])
+@pytest.mark.parametrize("problem", [thresholds(4), best_arm(4), BanditProblem(np.random.default_rng(3).normal(size=(5, 4)))])
 def test_complexity_is_the_minimum_that_slsqp_finds(problem):
     thetas = np.random.default_rng(1).uniform(-0.9, 0.9, (4, 4))
     rho, plan = complexity(thetas, problem, tol=1e-4)

@@ -110,9 +110,9 @@ def test_complexity_does_not_depend_on_units_or_order():
     rho = lal.complexity(thetas, problem)[0]
     for scale in (1e-100, 1e-8, 1e8, 1e100):
         np.testing.assert_allclose(lal.complexity(scale * thetas, problem)[0] * scale**2, rho, rtol=3e-3)
-        np.testing.assert_allclose(lal.complexity(thetas, lal.QueryProblem(scale * problem.Z))[0], rho, rtol=3e-3)
+        np.testing.assert_allclose(lal.complexity(thetas, lal.BanditProblem(scale * problem.Z))[0], rho, rtol=3e-3)
     order = [2, 0, 1]
-    turned = lal.complexity(thetas[:, order], lal.QueryProblem(problem.Z[::-1, order]))[0]
+    turned = lal.complexity(thetas[:, order], lal.BanditProblem(problem.Z[::-1, order]))[0]
     np.testing.assert_allclose(turned, rho, rtol=3e-3)
 
 
@@ -122,14 +122,14 @@ def test_regret_in_another_unit_is_the_same_game(unit):
     thetas = [[0.5, 0.2, 0.1], [0.1, 0.4, 0.2], [0.0, 0.1, 0.3], [-0.3, -0.2, -0.5]]
     games = []
     for scale in (1.0, unit):
-        problem = lal.QueryProblem(scale * np.eye(3), "regret")
+        problem = lal.BanditProblem(scale * np.eye(3), "regret")
         games.append(lal.solve_game(lal.Lattice(problem, 3), thetas, rounds=60))
     assert games[1].lower == pytest.approx(unit * games[0].lower, rel=1e-9)
     assert games[1].upper == pytest.approx(unit * games[0].upper, rel=1e-9)
     assert games[0].upper - games[0].lower < 0.01
     rows = []
     for scale in (1.0, unit):
-        table = lal.TablePolicy(lal.Lattice(lal.QueryProblem(scale * np.eye(3)), 2))
+        table = lal.TablePolicy(lal.Lattice(lal.BanditProblem(scale * np.eye(3)), 2))
         rows.append(table.probabilities([[1, 1, 0]], [[1, -1, 0]])[1])
     np.testing.assert_array_equal(*rows)
 
@@ -161,6 +161,6 @@ def test_hypotheses_in_another_order_are_the_same_game():
     rows = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
     games = []
     for order in ([0, 1, 2], [2, 0, 1]):
-        lattice = lal.Lattice(lal.QueryProblem(rows[order]), 3)
+        lattice = lal.Lattice(lal.BanditProblem(rows[order]), 3)
         games.append([*lattice.losses(lal.TablePolicy(lattice), thetas), lal.solve_game(lattice, thetas, rounds=100).lower])
     np.testing.assert_allclose(games[0], games[1], rtol=1e-9)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from lib import data
-from lib.online.learned_active_learning import Lattice, QueryProblem, complexity, thresholds, worst_case
+from lib.online.learned_active_learning import BanditProblem, Lattice, best_arm, complexity, thresholds, worst_case
 from lib.online.learned_active_learning.study import (
+    Halving,
     KnownAnswers,
     SoftBinarySearch,
+    TopTwo,
     Uniform,
     all_episodes,
     contest,
@@ -59,7 +63,7 @@ def test_knowing_the_answers_is_better_than_not():
     game = digit_questions(5, 6)
     lattice = Lattice(game.problem, 4)
     known = lattice.losses(KnownAnswers((1 + game.thetas) / 2), game.thetas).mean()
-    assert known < min(lattice.losses(p, game.thetas).mean() for p in heuristics(game.problem).values())
+    assert known < min(lattice.losses(p, game.thetas).mean() for p in heuristics(game.problem, lattice.budget).values())
 
 
 def test_digits_are_their_own_best_hypotheses():
@@ -118,7 +122,7 @@ def test_contest_holds_together():
 
 
 def test_all_episodes_sum_to_one():
-    problem = QueryProblem([[1, 1], [-1, 1], [-1, -1]])
+    problem = BanditProblem([[1, 1], [-1, 1], [-1, -1]])
     played, p = all_episodes(SoftBinarySearch(problem, 0.2), problem, [0.3, -0.5], 3)
     assert len(p) == 64
     assert p.sum() == pytest.approx(1)
@@ -131,3 +135,53 @@ def test_contest_has_rivals_that_are_as_long_trained():
     held = contest(Lattice(thresholds(2), 3), [4.0, 16.0], 5, 6, 10, seed=1, fresh=5, starts=2, steps=1)
     assert {"no offsets", "average"} <= set(held.gaps)
     assert not np.array_equal(held.worst["no offsets"], held.worst["robust"])
+
+
+def test_top_two_asks_where_leader_and_challenger_differ():
+    problem, noise, sums = thresholds(2), 0.2, np.array([[1.0, -2.0]])
+    weights = np.exp(0.5 * np.log(0.8 / 0.2) * (problem.Z @ sums[0]))
+    p = weights / weights.sum()
+    expected = np.zeros(2)
+    for k, j in itertools.permutations(range(3), 2):
+        apart = np.abs(problem.Z[k] - problem.Z[j])
+        expected += p[k] * p[j] / (1 - p[k]) * apart / apart.sum()
+    queries, decisions = TopTwo(problem, noise).probabilities(np.abs(sums), sums)
+    assert np.allclose(queries[0], expected)
+    assert decisions.tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_top_two_shares_queries_between_the_two_best_arms():
+    sums = np.array([[30.0, 30.0, -30.0]])
+    queries, _ = TopTwo(best_arm(3), 0.1).probabilities(np.full((1, 3), 40), sums)
+    assert np.allclose(queries[0], [0.5, 0.5, 0], atol=1e-6)
+
+
+def test_halving_has_rounds_of_fewer_candidates_and_asks_what_was_asked_least():
+    halving = Halving(best_arm(4), 4)  # two rounds of two queries
+    assert halving.probabilities(np.zeros((1, 4)), np.zeros((1, 4)))[0].tolist() == [[0.25] * 4]
+    counts = np.array([[1.0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]])
+    sums = np.array([[1.0, 0, 0, 0], [1, -1, 0, 0], [1, 1, 0, 0]])
+    queries, _ = halving.probabilities(counts, sums)
+    assert np.allclose(queries[0], [0, 1 / 3, 1 / 3, 1 / 3])  # round 0: all are candidates
+    assert np.allclose(queries[1], [0, 0, 0.5, 0.5])  # round 1: arm 1 has left, arms 2 and 3 tie and stay
+    assert np.allclose(queries[2], [0.5, 0.5, 0, 0])  # the two that answered well
+
+
+@pytest.mark.parametrize("rival", [TopTwo(thresholds(4), 0.3), Halving(thresholds(4), 6)])
+def test_rivals_find_the_threshold_when_answers_are_nearly_certain(rival):
+    theta = np.array([[-0.98, -0.98, 0.98, 0.98]])
+    lattice = Lattice(thresholds(4), 6)
+    queries, decisions = rival.probabilities(lattice.counts, lattice.sums)
+    assert np.allclose(queries.sum(1), 1)
+    assert np.allclose(decisions.sum(1), 1)
+    assert lattice.losses(rival, theta)[0] < 0.15 < lattice.losses(Uniform(thresholds(4)), theta)[0]
+
+
+def test_rivals_do_not_depend_on_the_order_of_hypotheses():
+    problem, order = thresholds(3), [2, 0, 3, 1]
+    other = BanditProblem(problem.Z[order])
+    lattice = Lattice(problem, 3)
+    for make in (lambda p: TopTwo(p, 0.2), lambda p: Halving(p, 3)):
+        found = [make(p).probabilities(lattice.counts, lattice.sums) for p in (problem, other)]
+        assert np.allclose(found[0][0], found[1][0])
+        assert np.allclose(found[0][1][:, order], found[1][1])

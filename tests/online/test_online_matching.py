@@ -48,7 +48,7 @@ def test_certain_successes_give_a_maximum_matching(seed):
     edges = (rng.random((5, 6)) < 0.3).astype(float)
     size = int((maximum_bipartite_matching(csr_array(edges)) >= 0).sum())
     assert om.stochastic_configuration_lp(edges).fun == pytest.approx(size)
-    assert om.stochastic_optimum(edges).value == pytest.approx(size)
+    assert om.offline_optimum(edges).value == pytest.approx(size)
     near = edges * (1 - 1e-12)
     assert om.stochastic_configuration_lp(near).fun == pytest.approx(size, rel=1e-9)
 
@@ -92,7 +92,7 @@ def test_optimum_and_program_equal_their_definitions(seed):
     P = rng.random((3, 5)) * (rng.random((3, 5)) < 0.7)
     w = rng.uniform(0.5, 2, 3)
     problem = om.StochasticMatching(P, w)
-    assert om.stochastic_optimum(problem).value == pytest.approx(brute_force_optimum(P, w), rel=1e-12)
+    assert om.offline_optimum(problem).value == pytest.approx(brute_force_optimum(P, w), rel=1e-12)
     assert om.stochastic_configuration_lp(problem).fun == pytest.approx(brute_force_sclp(P, w), rel=1e-8)
 
 
@@ -144,7 +144,7 @@ def test_the_ladder_holds(seed):
 def test_the_configuration_lp_may_be_below_the_best_planner():
     dense = np.full((2, 3), 0.8)
     assert om.configuration_lp(dense).fun == pytest.approx(1.8)
-    assert om.stochastic_optimum(dense).value == pytest.approx(1.888)
+    assert om.offline_optimum(dense).value == pytest.approx(1.888)
 
 
 def test_order_matters_to_the_stochastic_program_only():
@@ -157,7 +157,7 @@ def test_order_matters_to_the_stochastic_program_only():
 
 def test_the_plan_as_a_rule_gets_its_value():
     for board in SMALL:
-        plan = om.stochastic_optimum(board)
+        plan = om.offline_optimum(board)
         assert om.exact_value(board, plan.policy()) == pytest.approx(plan.value, rel=1e-12)
         assert plan.values[0, -1] == plan.value
 
@@ -326,7 +326,7 @@ def test_a_matcher_keeps_its_order_of_calls():
     ],
 )
 def test_bad_probabilities_are_named(P, message):
-    for call in (om.StochasticMatching, om.matching_lp, om.stochastic_optimum):
+    for call in (om.StochasticMatching, om.matching_lp, om.offline_optimum):
         with pytest.raises(ValueError, match=message):
             call(P)
 
@@ -353,11 +353,11 @@ def test_bad_arguments_are_named():
     with pytest.raises(TypeError, match="gain"):
         om.StochasticBalance(3)
     with pytest.raises(ValueError, match="at most 16 rows"):
-        om.stochastic_optimum(np.full((17, 1), 0.1))
+        om.offline_optimum(np.full((17, 1), 0.1))
     with pytest.raises(ValueError, match="compact form"):
         om.configuration_lp(np.full((1, 15), 0.1))
     with pytest.raises(ValueError, match="another shape"):
-        om.simulate([[0.1, 0.1]], om.stochastic_optimum([[0.1]]).policy(), 1, 0)
+        om.simulate([[0.1, 0.1]], om.offline_optimum([[0.1]]).policy(), 1, 0)
 
 
 def test_too_many_states_are_refused(monkeypatch):
@@ -391,7 +391,7 @@ def test_the_unit_of_the_weights_does_not_matter(unit):
 @pytest.mark.parametrize("p", [1e-300, 1e-12, 1e-7])
 def test_tiny_chances_add_up(p):
     board = np.full((2, 3), p)
-    values = [om.matching_lp(board).fun, om.stochastic_optimum(board).value, om.exact_value(board, om.StochasticBalance())]
+    values = [om.matching_lp(board).fun, om.offline_optimum(board).value, om.exact_value(board, om.StochasticBalance())]
     values += [om.stochastic_configuration_lp(board, method).fun for method in ("compact", "columns", "generation")]
     np.testing.assert_allclose(values, 3 * p, rtol=1e-5)
 

@@ -12,17 +12,17 @@ from lib.online import online_matching as om
 from lib.online.online_matching import gains, lps, study
 
 #: Solved once for all tests.
-solved = functools.cache(om.guarantee)
+solved = functools.cache(om.competitive_ratio)
 LOADS = np.array([0.0, 0.1, 0.5, 1.0, 2.0, 4.0, 7.0])
 
 
 def test_constants_of_the_abstracts():
-    assert round(om.guarantee("stochastic", "none").ratio, 4) == 0.5963  # Goyal and Udwani: 0.596
-    assert round(om.guarantee("stochastic", "equal").ratio, 4) == 0.6137  # the paper: 0.613
+    assert round(om.competitive_ratio("stochastic", "none").ratio, 4) == 0.5963  # Goyal and Udwani: 0.596
+    assert round(om.competitive_ratio("stochastic", "equal").ratio, 4) == 0.6137  # the paper: 0.613
     assert 0.611 < solved("stochastic", "general").ratio < 0.6137  # the paper: 0.611
-    assert round(om.guarantee("configuration", "equal").ratio, 4) == 0.5761  # Huang and Zhang: 0.576
+    assert round(om.competitive_ratio("configuration", "equal").ratio, 4) == 0.5761  # Huang and Zhang: 0.576
     assert round(solved("configuration", "general").ratio, 3) == 0.574  # Huang and Zhang: 0.572
-    assert om.guarantee("configuration", "none").ratio == 0.5
+    assert om.competitive_ratio("configuration", "none").ratio == 0.5
     assert pytest.approx(2 - 2 * np.log(2), rel=1e-15) == gains.EQUAL
     assert pytest.approx(quad(lambda x: np.exp(-x) / (1 + x), 0, np.inf)[0], abs=1e-10) == gains.GOMPERTZ
 
@@ -115,7 +115,7 @@ def test_literal_values_of_the_gains():
 
 def test_defaults_are_what_the_page_says():
     assert om.StochasticBalance().gain == "equal"
-    assert om.guarantee().ratio == gains.EQUAL
+    assert om.competitive_ratio().ratio == gains.EQUAL
     assert gains.REACH == 12.0
     assert policies_tie() == 1e-9
 

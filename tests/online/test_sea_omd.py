@@ -13,17 +13,17 @@ from scipy.optimize import minimize
 from lib.online.sea_omd import (
     Ball,
     Box,
-    ConvexOMD,
-    DynamicEnsemble,
-    ExpConcaveOMD,
+    OptimisticEnsemble,
+    OptimisticOMD,
+    OptimisticOMDStronglyConvex,
+    OptimisticONS,
     Simplex,
-    StronglyConvexOMD,
-    convex_bound,
     dynamic_rate,
     exp_concave_bound,
     optimistic_round,
     play,
     realized_bound,
+    regret_bound,
     step_pool,
     step_size,
     strongly_convex_bound,
@@ -135,7 +135,7 @@ def by_hand(domain, G, delta, gradients, optimistic=True):
 def test_learner_is_the_algorithm(domain, optimistic):
     g = RNG(4).normal(size=(30, 3))
     G = np.linalg.norm(g, axis=1).max()
-    learner = ConvexOMD(domain, G, L=0.5, optimistic=optimistic)
+    learner = OptimisticOMD(domain, G, L=0.5, optimistic=optimistic)
     out = play(learner, lambda t, x: g[t], 30)
     expected, steps = by_hand(domain, G, 10 * domain.diameter**2 * 0.25, g, optimistic)
     assert out.decisions == pytest.approx(expected, abs=1e-12)
@@ -143,7 +143,7 @@ def test_learner_is_the_algorithm(domain, optimistic):
 
 
 def test_defaults_are_those_of_the_paper():
-    learner = ConvexOMD(Ball(2, 3.0), G=1.5, L=0.7)
+    learner = OptimisticOMD(Ball(2, 3.0), G=1.5, L=0.7)
     assert learner.delta == pytest.approx(10 * 6.0**2 * 0.7**2, rel=1e-15)
     assert learner.eta_ == pytest.approx(6.0 / np.sqrt(learner.delta + 4 * 1.5**2), rel=1e-15)
     assert step_size(6.0, 1.5, 2.0, 3.0) == pytest.approx(6.0 / np.sqrt(2.0 + 9.0 + 3.0), rel=1e-15)
@@ -153,7 +153,7 @@ def test_defaults_are_those_of_the_paper():
 
 def test_steps_never_grow():
     g, steps = RNG(5).normal(size=(40, 3)), []
-    learner = ConvexOMD(Ball(3), 5.0, 1.0)
+    learner = OptimisticOMD(Ball(3), 5.0, 1.0)
     for each in g:
         steps.append(float(learner.eta_))
         learner.predict()
@@ -163,14 +163,14 @@ def test_steps_never_grow():
 
 def test_constant_gradients_cost_a_constant():
     for T in (10, 1000):
-        learner = ConvexOMD(Ball(2), G=1.0, L=0.0, delta=0.0)
+        learner = OptimisticOMD(Ball(2), G=1.0, L=0.0, delta=0.0)
         out = play(learner, lambda t, x: [1.0, 0.0], T)
         assert learner.variation_ == 1.0
         assert np.sum(out.decisions[:, 0]) + T == pytest.approx(1.0, abs=0.2)
 
 
 def test_nothing_moves_without_gradients():
-    learner = ConvexOMD(Ball(3, 1.0, [0.1, 0.2, 0.3]), 1.0, 1.0)
+    learner = OptimisticOMD(Ball(3, 1.0, [0.1, 0.2, 0.3]), 1.0, 1.0)
     out = play(learner, lambda t, x: np.zeros(3), 5)
     assert (out.decisions == [0.1, 0.2, 0.3]).all()
 
@@ -182,7 +182,7 @@ def test_every_run_keeps_its_bound(domain):
         g = rng.normal(size=(300, 3))
         g = [g, np.abs(g), g * np.sign(np.sin(np.arange(300)))[:, None], np.cumsum(g, axis=0)][kind]
         g /= np.linalg.norm(g, axis=1).max()
-        out = play(ConvexOMD(domain, 1.0, 0.0), lambda t, x, g=g: g[t], 300)
+        out = play(OptimisticOMD(domain, 1.0, 0.0), lambda t, x, g=g: g[t], 300)
         ends = domain.project(-1e6 * g.sum(axis=0) + rng.normal(size=(100, 3)))
         regret = np.sum(g * out.decisions) - (ends @ g.sum(axis=0)).min()
         assert regret <= realized_bound(domain.diameter, 1.0, 0.0, out.variation[-1])
@@ -210,7 +210,7 @@ def test_guess_turns_cost_into_gain_as_the_identity_says():
 
 def test_strongly_convex_steps():
     g = RNG(8).normal(size=(6, 2)) * 0.01
-    learner, hat, last = StronglyConvexOMD(Ball(2), lam=0.5), np.zeros(2), np.zeros(2)
+    learner, hat, last = OptimisticOMDStronglyConvex(Ball(2), lam=0.5), np.zeros(2), np.zeros(2)
     for t in range(6):
         assert learner.predict() == pytest.approx(hat - 2 / (0.5 * (t + 1)) * last, abs=1e-14)
         learner.update(g[t])
@@ -218,7 +218,7 @@ def test_strongly_convex_steps():
 
 
 def test_half_steps_without_guess_are_gradient_descent():
-    learner, x = StronglyConvexOMD(Ball(2), lam=2.0, scale=0.5, optimistic=False), np.zeros(2)
+    learner, x = OptimisticOMDStronglyConvex(Ball(2), lam=2.0, scale=0.5, optimistic=False), np.zeros(2)
     for t, g in enumerate(RNG(9).normal(size=(10, 2))):
         assert learner.predict() == pytest.approx(x, abs=1e-14)
         learner.update(g)
@@ -227,7 +227,7 @@ def test_half_steps_without_guess_are_gradient_descent():
 
 def test_strongly_convex_finds_a_fixed_target():
     c = np.array([0.3, -0.4])
-    out = play(StronglyConvexOMD(Ball(2), lam=3.0), lambda t, x: 3.0 * (x - c), 400)
+    out = play(OptimisticOMDStronglyConvex(Ball(2), lam=3.0), lambda t, x: 3.0 * (x - c), 400)
     assert out.decisions[-1] == pytest.approx(c, abs=1e-2)
     losses = 1.5 * np.sum((out.decisions - c) ** 2, axis=1)
     assert losses[200:].sum() < 0.01 * losses.sum()
@@ -235,7 +235,7 @@ def test_strongly_convex_finds_a_fixed_target():
 
 def test_newton_step_is_the_minimizer_in_its_norm():
     domain, g = Ball(3), RNG(10).normal(size=(5, 3)) / 3
-    learner = ExpConcaveOMD(domain, G=1.0, alpha=0.2)
+    learner = OptimisticONS(domain, G=1.0, alpha=0.2)
     H, hat = (1 + learner.beta / 2) * np.eye(3), np.zeros(3)
     assert learner.beta == pytest.approx(0.5 * min(1 / 8, 0.2), rel=1e-15)
     for t in range(5):
@@ -249,17 +249,17 @@ def test_newton_step_is_the_minimizer_in_its_norm():
 
 
 def test_metric_starts_as_in_the_paper():
-    learner = ExpConcaveOMD(Ball(2, 2.0), G=3.0, alpha=1e-3, shape=(2,), beta=[0.1, 0.2])
+    learner = OptimisticONS(Ball(2, 2.0), G=3.0, alpha=1e-3, shape=(2,), beta=[0.1, 0.2])
     assert learner.H_[:, 0, 0] == pytest.approx([1 + 0.05 * 9, 1 + 0.1 * 9])
-    assert ExpConcaveOMD(Ball(2, 2.0), G=3.0, alpha=1e-3).beta == pytest.approx(5e-4)
-    assert ExpConcaveOMD(Ball(2, 2.0), G=3.0, alpha=1.0).beta == pytest.approx(1 / (8 * 3 * 4))
+    assert OptimisticONS(Ball(2, 2.0), G=3.0, alpha=1e-3).beta == pytest.approx(5e-4)
+    assert OptimisticONS(Ball(2, 2.0), G=3.0, alpha=1.0).beta == pytest.approx(1 / (8 * 3 * 4))
 
 
 def test_newton_runs_keep_their_bound():
     rng, d = RNG(11), 2
     a, b = rng.uniform(-0.7, 0.7, (400, d)), rng.uniform(-0.5, 0.5, 400)
     domain = Ball(d)
-    learner = ExpConcaveOMD(domain, G=1.5, alpha=1 / 2.3)
+    learner = OptimisticONS(domain, G=1.5, alpha=1 / 2.3)
     out = play(learner, lambda t, x: (a[t] @ x - b[t]) * a[t], 400)
     u = domain.project(np.linalg.lstsq(a, b, rcond=None)[0])
     own = 0.5 * np.sum((np.sum(a * out.decisions, axis=1) - b) ** 2 - (a @ u - b) ** 2)
@@ -291,7 +291,7 @@ def test_weights_are_exponential():
 
 def test_one_expert_is_one_learner():
     g = RNG(12).normal(size=(20, 3))
-    single, hat, x = DynamicEnsemble(Ball(3), 3.0, 1.0, 20, steps=[0.2]), np.zeros(3), np.zeros(3)
+    single, hat, x = OptimisticEnsemble(Ball(3), 3.0, 1.0, 20, steps=[0.2]), np.zeros(3), np.zeros(3)
     for each in g:
         assert single.predict() == pytest.approx(x, abs=1e-13)
         single.update(each)
@@ -300,7 +300,7 @@ def test_one_expert_is_one_learner():
 
 def test_ensemble_is_the_algorithm():
     steps, c, g = np.array([0.05, 0.4]), 1.4, RNG(13).normal(size=(12, 2))
-    learner = DynamicEnsemble(Ball(2), 9.0, 0.7, 12, steps=steps)
+    learner = OptimisticEnsemble(Ball(2), 9.0, 0.7, 12, steps=steps)
     assert learner.correction == pytest.approx(c)
     assert learner.damping == 1.0
     hat, x, before = np.zeros((3, 2, 2))
@@ -325,7 +325,7 @@ def test_ensemble_is_the_algorithm():
 def test_bounds_are_their_formulas():
     D, G, L = 3.0, 2.0, 0.5
     fixed = 5 * np.sqrt(10) * D**2 * L + 2.5 * np.sqrt(5) * D * G
-    assert convex_bound(D, G, L, 7.0, 11.0) == pytest.approx(fixed + 5 * np.sqrt(14) * D + 5 * D * np.sqrt(11))
+    assert regret_bound(D, G, L, 7.0, 11.0) == pytest.approx(fixed + 5 * np.sqrt(14) * D + 5 * D * np.sqrt(11))
     assert realized_bound(D, G, L, 7.0) == pytest.approx(2.5 * D * np.sqrt(10 * D**2 * L**2 + 4 * G**2 + 7))
     assert realized_bound(D, G, L, 7.0, delta=2.0) == pytest.approx(2.5 * D * np.sqrt(2 + 4 * G**2 + 7))
     assert dynamic_rate(8.0, 4.0, 9.0) == pytest.approx(8 + 3 * (2 + 3))
@@ -337,9 +337,9 @@ def test_the_constants_of_the_bound_follow_from_the_derivation():
     delta, M = 10 * D**2 * L**2, np.geomspace(1e-3, 1e6, 20000)
     V = G**2 + 4 * L**2 * M + 8 * noise + 4 * drift
     honest = (2.5 * D * np.sqrt(delta + 4 * G**2 + V) - np.sqrt(delta + 4 * G**2) / (4 * D) * M).max()
-    assert honest <= convex_bound(D, G, L, noise, drift)
+    assert honest <= regret_bound(D, G, L, noise, drift)
     split = 2.5 * D * (np.sqrt(delta) + np.sqrt(5) * G + np.sqrt(8 * noise) + np.sqrt(4 * drift) + 2 * L * np.sqrt(M))
-    assert (split - np.sqrt(delta) / (4 * D) * M).max() == pytest.approx(convex_bound(D, G, L, noise, drift), rel=1e-4)
+    assert (split - np.sqrt(delta) / (4 * D) * M).max() == pytest.approx(regret_bound(D, G, L, noise, drift), rel=1e-4)
 
 
 def test_strongly_convex_bound_by_a_loop():
@@ -368,10 +368,10 @@ def test_exp_concave_bound_by_its_formula():
 
 
 MAKERS = {
-    "convex": lambda **more: ConvexOMD(Ball(2), 9.0, 0.5, **more),
-    "strong": lambda **more: StronglyConvexOMD(Ball(2), 0.5, **more),
-    "newton": lambda **more: ExpConcaveOMD(Ball(2), 9.0, 0.5, **more),
-    "ensemble": lambda **more: DynamicEnsemble(Ball(2), 9.0, 0.5, 100, **more),
+    "convex": lambda **more: OptimisticOMD(Ball(2), 9.0, 0.5, **more),
+    "strong": lambda **more: OptimisticOMDStronglyConvex(Ball(2), 0.5, **more),
+    "newton": lambda **more: OptimisticONS(Ball(2), 9.0, 0.5, **more),
+    "ensemble": lambda **more: OptimisticEnsemble(Ball(2), 9.0, 0.5, 100, **more),
 }
 
 
@@ -435,7 +435,7 @@ def test_single_precision_is_computed_in_double(maker):
 
 
 def test_long_gradients_warn_once():
-    learner = ConvexOMD(Ball(2), 1.0, 0.0)
+    learner = OptimisticOMD(Ball(2), 1.0, 0.0)
     with pytest.warns(UserWarning, match="longer than G = 1"):
         play(learner, lambda t, x: [2.0, 0.0], 3)
     with warnings.catch_warnings():
@@ -444,20 +444,20 @@ def test_long_gradients_warn_once():
 
 
 def test_several_scales_side_by_side():
-    learner = ConvexOMD(Ball(2), 1.0, 0.0, scale=[[0.5], [2.0]], shape=(2, 3))
+    learner = OptimisticOMD(Ball(2), 1.0, 0.0, scale=[[0.5], [2.0]], shape=(2, 3))
     out = play(learner, lambda t, x: np.full((2, 3, 2), 0.3), 4).decisions
-    alone = play(ConvexOMD(Ball(2), 1.0, 0.0, scale=2.0), lambda t, x: [0.3, 0.3], 4).decisions
+    alone = play(OptimisticOMD(Ball(2), 1.0, 0.0, scale=2.0), lambda t, x: [0.3, 0.3], 4).decisions
     assert out[:, 1, 0] == pytest.approx(alone, abs=1e-14)
     with pytest.raises(ValueError, match="scale"):
-        ConvexOMD(Ball(2), 1.0, 0.0, scale=[1.0, 2.0], shape=(3,))
+        OptimisticOMD(Ball(2), 1.0, 0.0, scale=[1.0, 2.0], shape=(3,))
 
 
 def test_bad_settings_are_refused():
-    for bad in (lambda: ConvexOMD("ball", 1.0, 0.0), lambda: ExpConcaveOMD(Simplex(2), 1.0, 1.0)):
+    for bad in (lambda: OptimisticOMD("ball", 1.0, 0.0), lambda: OptimisticONS(Simplex(2), 1.0, 1.0)):
         with pytest.raises(TypeError, match="domain"):
             bad()
     with pytest.raises(ValueError, match="L must be"):
-        DynamicEnsemble(Ball(2), 1.0, 0.0, 10)
+        OptimisticEnsemble(Ball(2), 1.0, 0.0, 10)
     with pytest.raises(ValueError, match="scores"):
         weights(1.0, 1.0)
     with pytest.raises(TypeError, match="learner"):
@@ -469,12 +469,12 @@ def test_user_functions_get_copies():
         x[:] = 9.0
         return np.zeros(2)
 
-    assert (play(ConvexOMD(Ball(2), 1.0, 0.0), spoil, 3).decisions == 0.0).all()
+    assert (play(OptimisticOMD(Ball(2), 1.0, 0.0), spoil, 3).decisions == 0.0).all()
 
 
 def test_variation_of_a_play():
     g = RNG(18).normal(size=(7, 2))
-    learner = ConvexOMD(Ball(2), 5.0, 0.0)
+    learner = OptimisticOMD(Ball(2), 5.0, 0.0)
     out = play(learner, lambda t, x: g[t], 7)
     assert out.variation[-1] == pytest.approx(learner.variation_)
     assert out.variation[1] == pytest.approx(np.sum(g[0] ** 2) + np.sum((g[1] - g[0]) ** 2))
@@ -499,7 +499,7 @@ def test_far_points_are_projected_in_a_norm(far):
 
 
 def test_a_hopeless_metric_keeps_the_decision_in_the_ball():
-    learner = ExpConcaveOMD(Ball(2), 1.0, 1.0)
+    learner = OptimisticONS(Ball(2), 1.0, 1.0)
     for g in ([1e100, 0.0], [-1e100, 1e100], [0.0, 1e-3]):
         x = learner.predict()
         assert np.isfinite(x).all()
@@ -516,8 +516,8 @@ def test_simplex_takes_points_of_any_size(y):
 
 
 @pytest.mark.parametrize("maker", [
-    lambda domain: ConvexOMD(domain, 5.0, 1.0), lambda domain: StronglyConvexOMD(domain, 1.0),
-    lambda domain: ExpConcaveOMD(domain, 5.0, 1.0), lambda domain: DynamicEnsemble(domain, 5.0, 1.0, 40),
+    lambda domain: OptimisticOMD(domain, 5.0, 1.0), lambda domain: OptimisticOMDStronglyConvex(domain, 1.0),
+    lambda domain: OptimisticONS(domain, 5.0, 1.0), lambda domain: OptimisticEnsemble(domain, 5.0, 1.0, 40),
 ])  # fmt: skip
 def test_where_the_origin_lies_and_how_axes_turn_does_not_matter(maker):
     rng = np.random.default_rng(3)
@@ -531,24 +531,28 @@ def test_where_the_origin_lies_and_how_axes_turn_does_not_matter(maker):
 
 def test_units_of_losses_and_decisions_do_not_matter():
     g = np.random.default_rng(4).normal(size=(30, 3))
-    plain = play(ConvexOMD(Ball(3), 5.0, 1.0), lambda t, x: g[t], 30).decisions
+    plain = play(OptimisticOMD(Ball(3), 5.0, 1.0), lambda t, x: g[t], 30).decisions
     for losses, lengths in ((1e8, 1.0), (1.0, 1e-8), (1e-20, 1e10)):
-        own = ConvexOMD(Ball(3, radius=lengths), 5.0 * losses, losses / lengths)
+        own = OptimisticOMD(Ball(3, radius=lengths), 5.0 * losses, losses / lengths)
         np.testing.assert_allclose(play(own, lambda t, x, c=losses: c * g[t], 30).decisions / lengths, plain, atol=1e-12)
 
 
 def test_equal_experts_are_one_and_their_order_is_free():
     g = np.random.default_rng(5).normal(size=(30, 2))
-    runs = [play(DynamicEnsemble(Ball(2), 5.0, 1.0, 30, steps=steps), lambda t, x: g[t], 30).decisions
+    runs = [play(OptimisticEnsemble(Ball(2), 5.0, 1.0, 30, steps=steps), lambda t, x: g[t], 30).decisions
             for steps in ([0.1], [0.1, 0.1, 0.1], [0.1, 0.3], [0.3, 0.1])]  # fmt: skip
     np.testing.assert_allclose(runs[1], runs[0], atol=1e-13)
     np.testing.assert_allclose(runs[3], runs[2], atol=1e-13)
 
 
 def test_settings_of_absurd_size_are_named():
-    calls = [lambda: Ball(2, radius=1e-200), lambda: Box([-1e308], [1e308]), lambda: StronglyConvexOMD(Ball(2), 1e-200)]
+    calls = [
+        lambda: Ball(2, radius=1e-200),
+        lambda: Box([-1e308], [1e308]),
+        lambda: OptimisticOMDStronglyConvex(Ball(2), 1e-200),
+    ]
     calls += [lambda: step_size(2.0, 1e-200, 0.0, 0.0), lambda: step_pool(2.0, 1.0, 1e200, 10)]
-    calls += [lambda: convex_bound(1e200, 1.0, 1.0, 0.0, 0.0)]
+    calls += [lambda: regret_bound(1e200, 1.0, 1.0, 0.0, 0.0)]
     for call in calls:
         with pytest.raises(ValueError, match="at least"):
             call()

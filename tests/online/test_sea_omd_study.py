@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lib.online.sea_omd import Ball, ConvexOMD, DynamicEnsemble, Simplex, play
+from lib.online.sea_omd import Ball, OptimisticEnsemble, OptimisticOMD, Simplex, play
 from lib.online.sea_omd.study import (
     OFTRL,
     OGD,
@@ -273,11 +273,11 @@ def test_ader_is_its_formula():
 
 def test_parts_make_the_whole():
     s = stream("oscillating", 60, 2, sigma=0.2)
-    whole = play(ConvexOMD(s.domain, s.G, 0.0, shape=(2,)), s.gradient, 60).decisions
+    whole = play(OptimisticOMD(s.domain, s.G, 0.0, shape=(2,)), s.gradient, 60).decisions
     both = play(Ablated(s.domain, s.G, True, True, shape=(2,)), s.gradient, 60).decisions
     neither = play(Ablated(s.domain, s.G, False, False, shape=(2,)), s.gradient, 60).decisions
     assert both == pytest.approx(whole, abs=1e-14)
-    plain = ConvexOMD(s.domain, s.G, 0.0, optimistic=False, shape=(2,))
+    plain = OptimisticOMD(s.domain, s.G, 0.0, optimistic=False, shape=(2,))
     assert neither == pytest.approx(play(plain, s.gradient, 60).decisions, abs=1e-14)
 
 
@@ -359,18 +359,18 @@ def test_contestants_share_everything_but_the_rule():
 def test_dynamic_race_is_what_it_says():
     s = stream("jumping", 40, 3, jumps=4, sigma=0.3, seed=1)
     out = dynamic_race(s, [0.05, 0.2])
-    single = play(ConvexOMD(s.domain, s.G, s.L, shape=(3,)), s.gradient, 40)
+    single = play(OptimisticOMD(s.domain, s.G, s.L, shape=(3,)), s.gradient, 40)
     assert out["single"] == pytest.approx(s.dynamic_regret(single.decisions))
     constant = play(OGD(s.domain, s.G, scale=0.2, constant=True, shape=(3,)), s.gradient, 40)
     assert out["constant"][1] == pytest.approx(s.dynamic_regret(constant.decisions))
-    ensemble = play(DynamicEnsemble(s.domain, s.G, s.L, 40, shape=(3,)), s.gradient, 40)
+    ensemble = play(OptimisticEnsemble(s.domain, s.G, s.L, 40, shape=(3,)), s.gradient, 40)
     assert out["ensemble"] == pytest.approx(s.dynamic_regret(ensemble.decisions))
 
 
 def test_against_any_is_the_largest_linear_regret():
     g = RNG(17).normal(size=(25, 2))
     domain = Ball(2, 0.5, [1.0, 1.0])
-    out = play(ConvexOMD(domain, 5.0, 0.0), lambda t, x: g[t], 25)
+    out = play(OptimisticOMD(domain, 5.0, 0.0), lambda t, x: g[t], 25)
     u = domain.start + 0.5 * _circle(3600)
     brute = np.sum(g * out.decisions) - (u @ g.sum(axis=0)).min()
     assert against_any(domain, out) == pytest.approx(brute, rel=1e-5)

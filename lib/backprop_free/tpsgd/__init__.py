@@ -32,17 +32,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential
+from lib.backprop_free.tpsgd.blocks import TPRNN, TPBlock, TPSequential
 from lib.backprop_free.tpsgd.measure import PeakBytes, compare_gradients, peak_bytes
 from lib.backprop_free.tpsgd.recurrent import forward_mode_gradients, recurrent_loss, recurrent_states
 from lib.backprop_free.tpsgd.rules import dense_gradients, local_delta, local_loss, read_code, residual, slope
 from lib.backprop_free.tpsgd.targets import LocalTarget, draw_patterns
 
 __all__ = [
+    "TPRNN",
     "LocalTarget",
     "PeakBytes",
     "TPBlock",
-    "TPRecurrent",
     "TPSGDClassifier",
     "TPSequential",
     "compare_gradients",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,7 +19,39 @@ from lib.backprop_free.tpsgd.targets import Law, LocalTarget, check_labels
 Tensor = torch.Tensor
 
 
-class TPBlock(nn.Module):
+class _LocalLayer(nn.Module, ABC):
+    """What layers with a local loss share."""
+
+    @abstractmethod
+    def local_loss(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def local_step(
+        self, x: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None
+    ) -> tuple[Tensor, float]:
+        """One step of this layer alone: its output before the step, detached, and its loss.
+
+        Parameters
+        ----------
+        x : tensor, shape (samples, ...)
+        labels : tensor
+            As in `LocalTarget`.
+        optimizer : torch.optim.Optimizer
+            Of this layer's parameters.
+        clip : float, optional
+            Greatest norm of the gradient.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is NaN or infinite; the layer has not moved.
+        """
+        if clip is not None:
+            checks.positive("clip", clip)
+        output, loss = self.local_loss(x, labels)
+        return output, _descend(self, loss, optimizer, clip, "the layer")
+
+
+class TPBlock(_LocalLayer):
     """One hidden layer with a local loss: ``y = s(module(x))``, target ``y* P``.
 
     In the call it is the plain layer. `local_loss` needs labels, and lets no gradient out to earlier layers.
@@ -90,7 +123,7 @@ class TPBlock(nn.Module):
         return self._rest(y.detach()).detach(), _local_loss(a, b, self.loss).mean()  # (4)
 
 
-class TPRecurrent(nn.Module):
+class TPRNN(_LocalLayer):
     """One recurrent layer with a local loss, for sequences of shape (samples, steps, features).
 
     Parameters
@@ -119,7 +152,7 @@ class TPRecurrent(nn.Module):
     --------
     >>> import torch
     >>> from lib.backprop_free import tpsgd
-    >>> layer = tpsgd.TPRecurrent(4, tpsgd.LocalTarget(10, 16))
+    >>> layer = tpsgd.TPRNN(4, tpsgd.LocalTarget(10, 16))
     >>> layer(torch.zeros(2, 7, 4)).shape
     torch.Size([2, 16])
     """
@@ -166,7 +199,7 @@ class TPSequential(nn.Module):
 
     Parameters
     ----------
-    blocks : sequence of TPBlock or TPRecurrent
+    blocks : sequence of TPBlock or TPRNN
         May be empty: then only the head is trained.
     head : nn.Module
         From the last block's output to logits (or to outputs, with a loss of your own).
@@ -200,7 +233,7 @@ class TPSequential(nn.Module):
         self.blocks, self.head = nn.ModuleList(blocks), head
         for i, block in enumerate(self.blocks):
             if not hasattr(block, "local_loss"):
-                raise TypeError(f"blocks must have a local_loss, as TPBlock and TPRecurrent have; number {i} is {type(block)}")
+                raise TypeError(f"blocks must have a local_loss, as TPBlock and TPRNN have; number {i} is {type(block)}")
         if not callable(head_loss):
             checks.choice("head_loss", head_loss, ("cross_entropy",))
         self.head_loss = head_loss
@@ -288,25 +321,12 @@ class TPSequential(nn.Module):
                 output, loss = part.local_loss(x, labels)
             else:
                 output, loss = None, self._head_loss(x.detach(), labels)
-            losses.append(float(loss.detach()))
-            if not np.isfinite(losses[-1]):
-                raise FloatingPointError(f"the loss of layer {i + 1} of {len(parts)} is {losses[-1]}: a smaller learning rate?")
-            self._step(loss, optimizer, part, clip)
+            losses.append(_descend(part, loss, optimizer, clip, f"layer {i + 1} of {len(parts)}"))
             del loss
             if output is not None:
                 with torch.no_grad():
                     x = part(x) if recompute else output
         return losses
-
-    @staticmethod
-    def _step(loss: Tensor, optimizer: torch.optim.Optimizer, part: nn.Module, clip: float | None) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        if any(p.requires_grad for p in part.parameters()):
-            loss.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(part.parameters(), clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)  # no gradient outlives its layer
 
     def _head_loss(self, x: Tensor, labels: Tensor) -> Tensor:
         output = _full(self.head(x))
@@ -315,13 +335,27 @@ class TPSequential(nn.Module):
         return nn.functional.cross_entropy(output, check_labels(labels, output.shape[-1]))
 
     @torch.no_grad()
-    def local_losses(self, x: Tensor, labels: Tensor) -> list[float]:
+    def layerwise_losses(self, x: Tensor, labels: Tensor) -> list[float]:
         """The loss of each layer, the head's last, without a step."""
         losses, blocks = [], list[Any](self.blocks)
         for block in blocks:
             x, loss = block.local_loss(x, labels)
             losses.append(float(loss.detach()))
         return [*losses, float(self._head_loss(x, labels))]
+
+
+def _descend(part: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None, name: str) -> float:
+    value = float(loss.detach())
+    if not np.isfinite(value):
+        raise FloatingPointError(f"the loss of {name} is {value}: a smaller learning rate?")
+    optimizer.zero_grad(set_to_none=True)
+    if any(p.requires_grad for p in part.parameters()):
+        loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(part.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)  # no gradient outlives its layer
+    return value
 
 
 def xavier(n_in: int, n_out: int, rng: np.random.Generator) -> np.ndarray:

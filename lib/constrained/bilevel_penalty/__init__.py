@@ -16,8 +16,8 @@ symbol                   name                         shape      meaning, and eq
 f, g                     ``problem.upper, .lower``    scalar     upper and lower level (1)
 sigma                    ``sigma``                    scalar     weight of the upper level in sigma f + g (2)
 psi_sigma(x)             `penalty_value`              scalar     penalized objective (3)
-grad psi_sigma(x)        `penalty_hypergradient`      (n,)       its gradient (4)
-grad psi(x)              `exact_hypergradient`        (n,)       gradient of the hyper-objective (10), (11)
+grad psi_sigma(x)        `penalty_hypergrad`          (n,)       its gradient (4)
+grad psi(x)              `exact_hypergrad`            (n,)       gradient of the hyper-objective (10), (11)
 w_y, w_z                 ``wy, wz``                   (m,)       points of the two inner problems (5)
 y, z; beta; rho          ``y, z``; ``beta``; ``rho``  (m,)       their centers, averaged (6); width of the proximal term
 x; alpha                 ``x``; ``alpha``             (n,)       upper variable and its step (7)
@@ -27,7 +27,7 @@ T, M                     ``inner_steps``, ``batch``   scalar     inner steps and
 """
 
 from .cleaner import HyperCleaner
-from .hypergradient import DegenerateActiveSet, exact_hypergradient, penalty_hypergradient, penalty_value
+from .hypergradient import DegenerateActiveSet, exact_hypergrad, penalty_hypergrad, penalty_value
 from .loops import DoubleLoopPenalty, SingleLoopPenalty
 from .steps import PowerSchedule, recursive_momentum
 from .storm import STORM
@@ -39,8 +39,8 @@ __all__ = [
     "HyperCleaner",
     "PowerSchedule",
     "SingleLoopPenalty",
-    "exact_hypergradient",
-    "penalty_hypergradient",
+    "exact_hypergrad",
+    "penalty_hypergrad",
     "penalty_value",
     "recursive_momentum",
 ]

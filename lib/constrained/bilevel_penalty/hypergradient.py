@@ -8,7 +8,7 @@ from torch import Tensor
 from lib import checks
 from lib.problems.bilevel import BilevelProblem
 
-__all__ = ["DegenerateActiveSet", "exact_hypergradient", "penalty_hypergradient", "penalty_value"]
+__all__ = ["DegenerateActiveSet", "exact_hypergrad", "penalty_hypergrad", "penalty_value"]
 
 
 class DegenerateActiveSet(ValueError):
@@ -50,7 +50,7 @@ def penalty_value(problem: BilevelProblem, x: Tensor, y: Tensor, z: Tensor, sigm
     return float((problem.upper(x.clone(), y.clone()) + rise / sigma).detach())  # (3)
 
 
-def penalty_hypergradient(problem: BilevelProblem, x: Tensor, y: Tensor, z: Tensor, sigma: float) -> Tensor:
+def penalty_hypergrad(problem: BilevelProblem, x: Tensor, y: Tensor, z: Tensor, sigma: float) -> Tensor:
     r"""Gradient of the penalized objective, by first derivatives only (4).
 
     .. math:: \nabla\psi_\sigma(x) = \nabla_x f(x, y) + \frac{\nabla_x g(x, y) - \nabla_x g(x, z)}{\sigma}
@@ -75,10 +75,10 @@ def penalty_hypergradient(problem: BilevelProblem, x: Tensor, y: Tensor, z: Tens
     Examples
     --------
     >>> import torch
-    >>> from lib.constrained.bilevel_penalty import penalty_hypergradient
+    >>> from lib.constrained.bilevel_penalty import penalty_hypergrad
     >>> from lib.problems.bilevel import BilevelProblem
     >>> problem = BilevelProblem(lambda x, y: ((y - 1) ** 2).sum(), lambda x, y: ((y - x) ** 2).sum())
-    >>> penalty_hypergradient(problem, torch.tensor([3.0]), torch.tensor([2.0]), torch.tensor([3.0]), sigma=1.0)
+    >>> penalty_hypergrad(problem, torch.tensor([3.0]), torch.tensor([2.0]), torch.tensor([3.0]), sigma=1.0)
     tensor([2.])
     """
     x, y, z, sigma = _point(problem, x, y, z, sigma)
@@ -93,7 +93,7 @@ def penalty_slope(slope_f: Tensor, slope_y: Tensor, slope_z: Tensor, sigma: floa
     return slope_f + (slope_y - slope_z) / sigma  # (4)
 
 
-def exact_hypergradient(
+def exact_hypergrad(
     problem: BilevelProblem,
     x: Tensor,
     y: Tensor,
@@ -141,10 +141,10 @@ def exact_hypergradient(
     Examples
     --------
     >>> import torch
-    >>> from lib.constrained.bilevel_penalty import exact_hypergradient
+    >>> from lib.constrained.bilevel_penalty import exact_hypergrad
     >>> from lib.problems.bilevel import BilevelProblem
     >>> problem = BilevelProblem(lambda x, y: ((y - 1) ** 2).sum(), lambda x, y: (y.sum() - x.sum()) ** 2)
-    >>> exact_hypergradient(problem, torch.tensor([4.0]), torch.tensor([2.0, 2.0])).round(decimals=3)
+    >>> exact_hypergrad(problem, torch.tensor([4.0]), torch.tensor([2.0, 2.0])).round(decimals=3)
     tensor([2.])
     """
     x, y, _, _ = _point(problem, x, y, y, 1.0)

@@ -6,7 +6,7 @@ gamma(x), says how far the linear model of the gradient holds relative to the gr
 finds it, and with it the rate of whatever class the function is in.
 
 Implemented: the method with both tests of the search (`minimize_gns`, also as a method of `scipy.optimize.minimize`), for
-Hessians as arrays, linear operators, low-rank and banded matrices, in any metric; gamma itself (`gamma_estimate`) and its
+Hessians as arrays, linear operators, low-rank and banded matrices, in any metric; gamma itself (`gamma_of`) and its
 harmonic rule (`combine`); the paper's objectives with their approximate Hessians. Not implemented: the complexity bounds,
 which the chapter states.
 
@@ -16,7 +16,7 @@ symbol          name                                    shape     equation
 x, f, grad f    ``x``, ``fun``, ``jac``                 (n,)
 H(x)            ``hess(x)``                             (n, n)    (11), (12), (14)
 B               ``Metric``                              (n, n)
-gamma           ``gamma``, `gamma_estimate`             scalar    (2), (9), (10)
+gamma           ``gamma``, `gamma_of`                   scalar    (2), (9), (10)
 lambda          ``lam``                                 scalar    (1)
 h               ``damped_step``                         (n,)      (1), (13)
 test            ``passes_function_test``                          (3), from (7)
@@ -27,7 +27,7 @@ gradient test   ``passes_gradient_test``                          (8)
 from lib.gradient.gradient_normalized_smoothness.hessians import Banded, LowRank, Metric
 from lib.gradient.gradient_normalized_smoothness.method import minimize_gns
 from lib.gradient.gradient_normalized_smoothness.objectives import Logistic, LogSumExp, Objective, ResidualPower
-from lib.gradient.gradient_normalized_smoothness.smoothness import combine, gamma_estimate
+from lib.gradient.gradient_normalized_smoothness.smoothness import combine, gamma_of
 
 __all__ = [
     "Banded",
@@ -38,6 +38,6 @@ __all__ = [
     "Objective",
     "ResidualPower",
     "combine",
-    "gamma_estimate",
+    "gamma_of",
     "minimize_gns",
 ]

@@ -13,7 +13,7 @@ from lib.gradient.gradient_normalized_smoothness.hessians import Array, Metric
 from lib.gradient.gradient_normalized_smoothness.method import check_metric
 
 
-def gamma_estimate(
+def gamma_of(
     jac: Callable[[Array], Any],
     x: ArrayLike,
     H: Any,
@@ -71,9 +71,9 @@ def gamma_estimate(
     For ``f(x) = |x|^3 / 6`` the whole ball gives gamma(x) = x, and the method's steps give 2 x.
 
     >>> import numpy as np
-    >>> from lib.gradient.gradient_normalized_smoothness import gamma_estimate
+    >>> from lib.gradient.gradient_normalized_smoothness import gamma_of
     >>> slope = lambda x: x * abs(x) / 2
-    >>> [round(gamma_estimate(slope, [3.0], np.array([[3.0]]), n_dirs=2, local=only), 3) for only in (False, True)]
+    >>> [round(gamma_of(slope, [3.0], np.array([[3.0]]), n_dirs=2, local=only), 3) for only in (False, True)]
     [3.0, 6.0]
     """
     x = np.asarray(checks.array("x", x, ndim=1), dtype=float)

@@ -21,7 +21,7 @@ G_t(theta)             `TargetSurrogate`        scalar        surrogate (2), its
 eta_t                  ``eta``                  scalar        step in target space; schedules (6), line search (7)
 alpha_k                ``alpha``                scalar        inner steps, by Armijo's rule (4)
 m                      ``m``                    int           inner steps for each expensive gradient
-X^+                    `exact_linear_step`      (d, b)        m = infinity for a linear model (8)
+X^+                    `sso_exact_linear`       (d, b)        m = infinity for a linear model (8)
 X^T X                  ``gram``                 (d, d)        the inner quadratic (10), its exact steps (11)
 =====================  =======================  ============  =======================================================
 """
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .linear import exact_linear_step, linear_step
+from .linear import linear_step, sso_exact_linear
 from .losses import TARGET_LOSSES, TargetLoss
 from .schedules import SCHEDULES, target_armijo, target_step
 from .surrogate import TargetSurrogate, armijo
@@ -42,8 +42,8 @@ __all__ = [
     "TargetLoss",
     "TargetSurrogate",
     "armijo",
-    "exact_linear_step",
     "linear_step",
+    "sso_exact_linear",
     "target_armijo",
     "target_step",
 ]

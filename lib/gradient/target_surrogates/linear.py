@@ -12,7 +12,7 @@ from lib import checks
 Floats = NDArray[np.floating]
 
 
-def exact_linear_step(X: ArrayLike, g: ArrayLike, theta: ArrayLike, eta: float | ArrayLike = 4.0) -> Floats:
+def sso_exact_linear(X: ArrayLike, g: ArrayLike, theta: ArrayLike, eta: float | ArrayLike = 4.0) -> Floats:
     """One outer step with the surrogate minimized exactly (m = infinity): ``theta - X^+ (eta g)`` (8).
 
     With the logistic loss and eta = 4 it is the fixed-Hessian step of Böhning and Lindsay (9). Among all minimizers it takes
@@ -40,8 +40,8 @@ def exact_linear_step(X: ArrayLike, g: ArrayLike, theta: ArrayLike, eta: float |
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.gradient.target_surrogates import exact_linear_step
-    >>> exact_linear_step([[1.0], [2.0]], [-0.5, 0.5], [0.0], eta=4.0).round(6)
+    >>> from lib.gradient.target_surrogates import sso_exact_linear
+    >>> sso_exact_linear([[1.0], [2.0]], [-0.5, 0.5], [0.0], eta=4.0).round(6)
     array([-0.4])
     """
     X, g, theta, steps = _checked(X, g, theta, eta)
@@ -68,7 +68,7 @@ def linear_step(
     Parameters
     ----------
     X, g, theta, eta
-        As in `exact_linear_step`.
+        As in `sso_exact_linear`.
     m : int
         Inner steps; infinity allowed: the exact step. The paper tries 1 to 100 (and 1000 for matrix factorization).
     search : {"exact", "armijo", "fixed"}
@@ -104,7 +104,7 @@ def linear_step(
     X, g, theta, steps = _checked(X, g, theta, eta)
     checks.choice("search", search, ("exact", "armijo", "fixed"))
     if checks.number("m", m, low=1, inf=True) == math.inf:
-        return exact_linear_step(X, g, theta, steps)
+        return sso_exact_linear(X, g, theta, steps)
     m = checks.integer("m", m, low=1)
     alpha, tol = checks.positive("alpha", alpha), checks.number("tol", tol, low=0)
     c, beta = checks.number("c", c, above=0, below=1), checks.number("beta", beta, above=0, below=1)

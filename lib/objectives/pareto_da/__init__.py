@@ -27,7 +27,7 @@ w, d             weights, direction            (3,), (P,)    on the simplex; d =
 L_D, lambda      ``loss_d``, ``ramp_at``       scalars       alignment loss (2) and the factor of its reversed gradient (3)
 C, a             ``gram``, ``guide``           (3, 3), (3,)  products of the gradients, of these with g_v
 rho              ``refine_predictions``        (n, K)        refined probabilities, (4)
-L_T, L_V         ``TCMSurrogate``              scalars       minus mutual information, on training and held-out target, (5)
+L_T, L_V         ``TCMLoss``                   scalars       minus mutual information, on training and held-out target, (5)
 L_C              ``discriminator_loss``        scalar        loss of the class discriminators, (6)
 h                ``held_out_height``           scalar        L_V + log K, (7)
 A, r             ``guided_program``            (m, m), (m,)  constraints of the program, (8), (9); of pure descent (10)
@@ -39,7 +39,7 @@ and protocols of the chapter are in `study`.
 
 from lib.objectives.pareto_da.adaptation import Adaptation
 from lib.objectives.pareto_da.estimator import ParetoDA
-from lib.objectives.pareto_da.losses import TCMSurrogate, refine_predictions
+from lib.objectives.pareto_da.losses import TCMLoss, refine_predictions
 from lib.objectives.pareto_da.networks import ClassDomainDiscriminators
 from lib.objectives.pareto_da.weights import min_norm_weights, pareto_weights
 
@@ -47,7 +47,7 @@ __all__ = [
     "Adaptation",
     "ClassDomainDiscriminators",
     "ParetoDA",
-    "TCMSurrogate",
+    "TCMLoss",
     "min_norm_weights",
     "pareto_weights",
     "refine_predictions",

@@ -61,7 +61,7 @@ def refined(z: Tensor, u: Tensor, mode: str) -> Tensor:
     return torch.softmax(torch.log_softmax(z, 1) + logsigmoid(u), 1)  # (4)
 
 
-class TCMSurrogate(nn.Module):
+class TCMLoss(nn.Module):
     r"""Minus the mutual information between sample and predicted class: the surrogate of the target's classification loss.
 
     ``forward(prob)`` takes class probabilities, shape (n, K), rows that sum to 1, and returns a scalar from ``-log K`` to 0.
@@ -76,8 +76,8 @@ class TCMSurrogate(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from lib.objectives.pareto_da import TCMSurrogate
-    >>> round(float(TCMSurrogate()(torch.eye(4))), 4)
+    >>> from lib.objectives.pareto_da import TCMLoss
+    >>> round(float(TCMLoss()(torch.eye(4))), 4)
     -1.3863
     """
 
@@ -90,7 +90,7 @@ class TCMSurrogate(nn.Module):
 
 
 def surrogate(p: Tensor) -> Tensor:
-    """The loss of `TCMSurrogate` without its checks."""
+    """The loss of `TCMLoss` without its checks."""
     return entropy(p).mean() - entropy(p.mean(0))  # (5)
 
 

@@ -6,7 +6,7 @@ specialist on its class.
 
 Implemented: complexity and projection, training with sampled episodes and, for small tasks, with all histories at once, the
 workflow, attacks, and the exact game on finitely many instances. Not implemented: queries that show a mixture of entries of
-theta (each query shows one entry), Gaussian answers, the paper's network.
+theta (each query shows one entry), the paper's network; Gaussian answers have sampled episodes, no list of histories.
 
 ================= ===================================== ============== ===============
 symbol            name                                  shape          equation
@@ -31,18 +31,18 @@ from lib.online.learned_active_learning.hardness import complexity, draw_class, 
 from lib.online.learned_active_learning.lattice import Lattice
 from lib.online.learned_active_learning.mapo import MAPO
 from lib.online.learned_active_learning.policy import QueryPolicy, TablePolicy
-from lib.online.learned_active_learning.problem import QueryProblem, best_arm, thresholds
+from lib.online.learned_active_learning.problem import BanditProblem, best_arm, thresholds
 from lib.online.learned_active_learning.rollouts import Episodes, instance_scores, policy_surrogate, rollout
 from lib.online.learned_active_learning.workflow import Workflow, learn_robust
 
 __all__ = [
     "MAPO",
     "Attack",
+    "BanditProblem",
     "Episodes",
     "Game",
     "Lattice",
     "QueryPolicy",
-    "QueryProblem",
     "TablePolicy",
     "Workflow",
     "best_arm",

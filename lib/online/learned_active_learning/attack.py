@@ -116,7 +116,7 @@ def ascend(thetas: Array, slope: Array, length: float, limits: Array, problem: A
     out = np.maximum((slope * normal).sum(1), 0) * (rho > 0.98 * limits)
     slope = slope - out[:, None] * normal  # (19)
     norms = np.linalg.norm(slope, axis=1, keepdims=True)
-    moved = np.clip(thetas + length * slope / np.maximum(norms, 1e-12), -0.98, 0.98)
+    moved = np.clip(thetas + length * slope / np.maximum(norms, 1e-12), -problem.largest, problem.largest)
     kept = thetas.copy()
     for r in np.unique(limits):
         here = np.flatnonzero(limits == r)

@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
-#: Largest absolute entry of a projected instance: an answer is never certain.
-LARGEST = 0.98
 _CHUNK = 4_000_000
 
 
-def complexity(thetas: ArrayLike, problem: QueryProblem, tol: float = 1e-3, max_iter: int = 5000) -> tuple[Array, Array]:
+def complexity(thetas: ArrayLike, problem: BanditProblem, tol: float = 1e-3, max_iter: int = 5000) -> tuple[Array, Array]:
     """The complexity of instances: how many answers an ideal plan needs to tell the best hypothesis from every other.
 
     Computed from its dual by multiplicative steps; the value is that of the plan found, so it is never too small, and by at
@@ -26,7 +24,7 @@ def complexity(thetas: ArrayLike, problem: QueryProblem, tol: float = 1e-3, max_
     ----------
     thetas : array_like, shape (M, n) or (n,)
         Instances, of any size. May be negative.
-    problem : QueryProblem
+    problem : BanditProblem
         Gives the hypotheses.
     tol : float
         Largest relative error, at least 1e-6.
@@ -61,7 +59,7 @@ def complexity(thetas: ArrayLike, problem: QueryProblem, tol: float = 1e-3, max_
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _complexity(rows: Array, problem: QueryProblem, tol: float, max_iter: int) -> tuple[Array, Array, Array]:
+def _complexity(rows: Array, problem: BanditProblem, tol: float, max_iter: int) -> tuple[Array, Array, Array]:
     """Complexity, plan, and weights of the rivals."""
     M, n = rows.shape
     rho, plan, rivals = np.full(M, np.inf), np.full((M, n), 1 / n), np.zeros((M, problem.n_hypotheses))
@@ -88,7 +86,7 @@ def _complexity(rows: Array, problem: QueryProblem, tol: float, max_iter: int) -
     return rho, plan, rivals
 
 
-def outward(rows: Array, problem: QueryProblem) -> tuple[Array, Array]:
+def outward(rows: Array, problem: BanditProblem) -> tuple[Array, Array]:
     """Complexities and their unit gradients: which way an instance leaves its class, (19)."""
     rho, plan, rivals = _complexity(rows, problem, 2e-3, 20_000)
     values = rows @ problem.Z.T
@@ -101,7 +99,7 @@ def outward(rows: Array, problem: QueryProblem) -> tuple[Array, Array]:
     return rho, slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-300)
 
 
-def _costs(rows: Array, problem: QueryProblem) -> Array:
+def _costs(rows: Array, problem: BanditProblem) -> Array:
     """Squared differences from the best hypothesis over the squared gap, shape (M, K, n): what (3) divides by the plan."""
     values = rows @ problem.Z.T
     best = values.argmax(1)
@@ -111,7 +109,7 @@ def _costs(rows: Array, problem: QueryProblem) -> Array:
     return np.square(apart / gaps[:, :, None])
 
 
-def project(thetas: ArrayLike, r: float, problem: QueryProblem, rounds: int = 3) -> Array:
+def project(thetas: ArrayLike, r: float, problem: BanditProblem, rounds: int = 3) -> Array:
     """Make instances that are too hard just easy enough: scale them to complexity `r`, keep entries within 0.98, repeat.
 
     Parameters
@@ -120,7 +118,7 @@ def project(thetas: ArrayLike, r: float, problem: QueryProblem, rounds: int = 3)
         Instances, entries between -1 and 1. May be negative.
     r : float
         Largest complexity.
-    problem : QueryProblem
+    problem : BanditProblem
         Gives the hypotheses.
     rounds : int
         Most repetitions (3: scaling up can meet the bound on the entries).
@@ -149,23 +147,23 @@ def project(thetas: ArrayLike, r: float, problem: QueryProblem, rounds: int = 3)
     return moved
 
 
-def scaled(rows: Array, r: float, problem: QueryProblem, rounds: int = 3) -> tuple[Array, NDArray[np.bool_]]:
+def scaled(rows: Array, r: float, problem: BanditProblem, rounds: int = 3) -> tuple[Array, NDArray[np.bool_]]:
     """The projection's arrays: moved instances, and whether each is in the class now."""
     rho = _known(rows, problem)
     for _ in range(rounds):
         if (rho <= r).all():
             break
         factor = np.sqrt(np.where(np.isfinite(rho), np.maximum(1.0, rho / r), 1.0))  # (10)
-        rows = np.clip(rows * factor[:, None], -LARGEST, LARGEST)
+        rows = np.clip(rows * factor[:, None], -problem.largest, problem.largest)
         rho = _known(rows, problem)
     return rows, rho <= 1.005 * r
 
 
-def _known(rows: Array, problem: QueryProblem) -> Array:
+def _known(rows: Array, problem: BanditProblem) -> Array:
     return complexity(rows, problem, tol=2e-3, max_iter=20_000)[0]
 
 
-def draw_class(problem: QueryProblem, r: float, count: int, seed: Any = None) -> Array:
+def draw_class(problem: BanditProblem, r: float, count: int, seed: Any = None) -> Array:
     """Random instances on the boundary of the class of complexity `r`.
 
     Half of them have signs of the answers drawn by coin, half those of a random hypothesis; sizes are uniform, then all are
@@ -173,7 +171,7 @@ def draw_class(problem: QueryProblem, r: float, count: int, seed: Any = None) ->
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Gives queries and hypotheses.
     r : float
         Complexity.
@@ -210,7 +208,7 @@ def draw_class(problem: QueryProblem, r: float, count: int, seed: Any = None) ->
         rows = size * signs
         rows = rows[~problem.tied(rows)]
         rows = rows * np.sqrt(_known(rows, problem) / r)[:, None]
-        found.append(rows[np.abs(rows).max(1) <= LARGEST])
+        found.append(rows[np.abs(rows).max(1) <= problem.largest])
         if sum(map(len, found)) >= count:
             return np.concatenate(found)[:count]
     raise ValueError(f"hardly any instance has a complexity of r={r:g} or less; {sum(map(len, found))} of {count} were found")

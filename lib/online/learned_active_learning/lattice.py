@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
 #: Most counts that are listed.
@@ -28,7 +28,7 @@ class Lattice:
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Gives queries, hypotheses and loss.
     budget : int
         Number of queries that are asked.
@@ -60,8 +60,10 @@ class Lattice:
     [0.15625, 0.15625]
     """
 
-    def __init__(self, problem: QueryProblem, budget: int) -> None:
+    def __init__(self, problem: BanditProblem, budget: int) -> None:
         self.problem, self.budget = problem, checks.integer("budget", budget, low=1, high=1000)
+        if problem.noise != "bernoulli":
+            raise ValueError(f"problem must have answers of -1 or 1 for a list of all counts, got noise={problem.noise!r}")
         wide, T = 2 * problem.n_queries, self.budget
         if math.comb(wide + T, T) > MOST_STATES:
             raise ValueError(

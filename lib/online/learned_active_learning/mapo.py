@@ -16,7 +16,7 @@ from lib.online.learned_active_learning.attack import ascend, losses_and_slopes
 from lib.online.learned_active_learning.hardness import complexity
 from lib.online.learned_active_learning.lattice import Lattice
 from lib.online.learned_active_learning.policy import QueryPolicy, TablePolicy, normalized
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 from lib.online.learned_active_learning.rollouts import instance_scores, policy_surrogate, rollout
 
 Array = NDArray[np.float64]
@@ -27,12 +27,12 @@ class MAPO:
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Queries, hypotheses and loss.
     budget : int
         Number of queries that are asked.
     thetas : array_like, shape (M, n)
-        First instances, entries between -1 and 1. May be negative.
+        First instances, entries between -1 and 1, or of any size where answers are Gaussian. May be negative.
     limits : float or array_like, shape (M,), optional
         Largest complexity of each instance, kept while they move; default their own.
     offsets : float or array_like, shape (M,)
@@ -40,7 +40,7 @@ class MAPO:
     policy : QueryPolicy, optional
         Where to start; it is copied. Default a new one of `hidden` units.
     rollouts : {"exact", "sampled"}
-        All histories at once with their probabilities (small tasks only), or `batch` sampled episodes.
+        All histories at once with their probabilities (small tasks and answers of -1 or 1 only), or `batch` sampled episodes.
     iterations : int
         Length of training, over which the step size falls to 0.
     lr : float
@@ -81,7 +81,7 @@ class MAPO:
 
     def __init__(
         self,
-        problem: QueryProblem,
+        problem: BanditProblem,
         budget: int,
         thetas: ArrayLike,
         limits: ArrayLike | None = None,
@@ -263,7 +263,7 @@ def _spread(name: str, value: Any, count: int, above: float | None = None) -> Ar
     return checks.array(name, np.full(count, given) if given.ndim == 0 else given, shape=(count,)).copy()
 
 
-def _copied(policy: QueryPolicy, problem: QueryProblem, budget: int) -> QueryPolicy:
+def _copied(policy: QueryPolicy, problem: BanditProblem, budget: int) -> QueryPolicy:
     if not isinstance(policy, QueryPolicy):
         raise TypeError(f"policy must be a QueryPolicy, got {checks.shown(policy)}")
     if policy.budget != budget or not np.array_equal(policy.problem.Z, problem.Z):

@@ -13,12 +13,12 @@ from torch import nn
 
 from lib import checks
 from lib.online.learned_active_learning.lattice import Lattice
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
 
 
-def most_fitting(problem: QueryProblem, sums: Array) -> Array:
+def most_fitting(problem: BanditProblem, sums: Array) -> Array:
     """The decision without learning: the hypothesis with the largest z . S, ties shared, as probabilities (B, K)."""
     scores = sums @ problem.Z.T
     size = (np.abs(sums) @ np.abs(problem.Z).T).max(1, keepdims=True)
@@ -29,7 +29,7 @@ def most_fitting(problem: QueryProblem, sums: Array) -> Array:
 class _Plays:
     """How a policy is used, one answer at a time: what to ask after a history, and what to recommend in the end."""
 
-    problem: QueryProblem
+    problem: BanditProblem
     budget: int
 
     def probabilities(self, counts: ArrayLike, sums: ArrayLike) -> tuple[Array, Array]:
@@ -42,7 +42,8 @@ class _Plays:
         Parameters
         ----------
         history : sequence of pairs
-            Query (0 to n - 1) and answer (-1 or 1), fewer than the budget; default none.
+            Query (0 to n - 1) and answer (-1 or 1, or any number where answers are Gaussian), fewer than the budget; default
+            none.
         seed : int or Generator, optional
         """
         rng, (counts, sums) = checks.generator("seed", seed), self._state(history, self.budget - 1)
@@ -66,7 +67,7 @@ class _Plays:
         for pair in pairs:
             asked, answer = checks.array("history", pair, shape=(2,)).tolist()
             where = checks.integer("history", asked, low=0, high=n - 1)
-            if answer not in (-1, 1):
+            if self.problem.noise == "bernoulli" and answer not in (-1, 1):
                 raise ValueError(f"history must have answers of -1 or 1, got {answer:g}")
             counts[0, where] += 1
             sums[0, where] += answer
@@ -83,7 +84,7 @@ class QueryPolicy(_Plays, nn.Module):
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Gives queries and hypotheses.
     budget : int
         Number of queries that are asked.
@@ -110,7 +111,7 @@ class QueryPolicy(_Plays, nn.Module):
     Z: torch.Tensor
 
     def __init__(
-        self, problem: QueryProblem, budget: int, hidden: int = 48, seed: Any = None, factor: float = 1.0, split: float = 3.0
+        self, problem: BanditProblem, budget: int, hidden: int = 48, seed: Any = None, factor: float = 1.0, split: float = 3.0
     ) -> None:
         super().__init__()
         self.problem, self.budget = problem, checks.integer("budget", budget, low=1, high=100_000)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
 
@@ -24,9 +24,11 @@ class Episodes:
     counts, sums : array, shape (T + 1, B, n)
         How often each query was asked, and the sum of its answers, before each query and at the end.
     actions, answers : array, shape (T, B)
-        Which query was asked, and the answer, -1 or 1.
+        Which query was asked, and the answer, -1 or 1 (any number where answers are Gaussian).
     decisions : array, shape (B, K)
         Probabilities of the recommendation.
+    noise : {"bernoulli", "gaussian"}
+        Of the answers.
     """
 
     counts: Array
@@ -34,6 +36,7 @@ class Episodes:
     actions: NDArray[np.int64]
     answers: Array
     decisions: Array
+    noise: str = "bernoulli"
 
     def losses(self, costs: ArrayLike) -> Array:
         """Expected loss of each episode's recommendation, given the instances' costs (B, K), shape (B,)."""
@@ -41,7 +44,7 @@ class Episodes:
 
 
 def rollout(
-    policy: Any, problem: QueryProblem, thetas: ArrayLike, budget: int, seed: Any = None, answers: ArrayLike | None = None
+    policy: Any, problem: BanditProblem, thetas: ArrayLike, budget: int, seed: Any = None, answers: ArrayLike | None = None
 ) -> Episodes:
     """Play one episode on each instance; the only loop is over the queries.
 
@@ -49,16 +52,16 @@ def rollout(
     ----------
     policy : object
         With ``probabilities(counts, sums)``: of the next query (B, n) and the recommendation (B, K).
-    problem : QueryProblem
+    problem : BanditProblem
         Gives queries and hypotheses.
     thetas : array_like, shape (B, n)
-        One instance for each episode, entries between -1 and 1. May be negative.
+        One instance for each episode, entries between -1 and 1, or of any size where answers are Gaussian. May be negative.
     budget : int
         Number of queries.
     seed : int or Generator, optional
         Of queries and answers.
     answers : array_like, shape (B, n), optional
-        Answers of -1 or 1 that each query always gives, in place of drawing them. May be negative.
+        Answers that each query always gives, in place of drawing them. May be negative.
 
     Examples
     --------
@@ -72,8 +75,8 @@ def rollout(
     budget = checks.integer("budget", budget, low=1, high=100_000)
     rng = checks.generator("seed", seed)
     fixed = None if answers is None else checks.array("answers", answers, shape=rows.shape)
-    if fixed is not None and not np.isin(fixed, (-1, 1)).all():
-        raise ValueError("answers must be -1 or 1")
+    if fixed is not None:
+        problem.check_answers("answers", fixed)
     (B, n), each = rows.shape, np.arange(len(rows))
     counts, sums = np.zeros((budget + 1, B, n)), np.zeros((budget + 1, B, n))
     actions, told = np.zeros((budget, B), dtype=np.int64), np.zeros((budget, B))
@@ -81,14 +84,13 @@ def rollout(
         queries, _ = policy.probabilities(counts[t], sums[t])
         steps = np.cumsum(queries, axis=1)
         actions[t] = np.minimum((rng.random((B, 1)) * steps[:, -1:] >= steps).sum(1), n - 1)
-        luck = rng.random(B)
-        told[t] = np.where(luck < (1 + rows[each, actions[t]]) / 2, 1.0, -1.0)  # (1)
+        told[t] = problem.draw(rows[each, actions[t]], rng)  # (1)
         if fixed is not None:
             told[t] = fixed[each, actions[t]]
         counts[t + 1], sums[t + 1] = counts[t], sums[t]
         counts[t + 1, each, actions[t]] += 1
         sums[t + 1, each, actions[t]] += told[t]
-    return Episodes(counts, sums, actions, told, policy.probabilities(counts[-1], sums[-1])[1])
+    return Episodes(counts, sums, actions, told, policy.probabilities(counts[-1], sums[-1])[1], problem.noise)
 
 
 def policy_surrogate(policy: Any, played: Episodes, costs: ArrayLike, baseline: ArrayLike = 0.0) -> tuple[torch.Tensor, Array]:
@@ -145,6 +147,9 @@ def instance_scores(played: Episodes, thetas: ArrayLike) -> Array:
     >>> instance_scores(rollout(policy, thresholds(1), [[0.5]], 2, seed=1), [[0.5]]).round(3).tolist()
     [[-4.0]]
     """
-    rows = checks.array("thetas", thetas, shape=played.counts.shape[1:], low=-1, high=1)
+    rows = checks.array("thetas", thetas, shape=played.counts.shape[1:])
+    if played.noise == "gaussian":
+        return played.sums[-1] - played.counts[-1] * rows  # (8), Gaussian answers
+    checks.array("thetas", rows, low=-1, high=1)
     yes, no = (played.counts[-1] + played.sums[-1]) / 2, (played.counts[-1] - played.sums[-1]) / 2
     return yes / np.maximum(1 + rows, 1e-12) - no / np.maximum(1 - rows, 1e-12)  # (8)

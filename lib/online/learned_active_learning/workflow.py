@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lib import checks
 from lib.online.learned_active_learning.hardness import draw_class
 from lib.online.learned_active_learning.mapo import MAPO
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
 
@@ -50,13 +50,13 @@ class Workflow:
 
 
 def learn_robust(
-    problem: QueryProblem, budget: int, levels: Sequence[float], particles: int = 60, seed: Any = None, **options: Any
+    problem: BanditProblem, budget: int, levels: Sequence[float], particles: int = 60, seed: Any = None, **options: Any
 ) -> Workflow:
     """Learn a specialist for each level, then one policy that is close to all of them.
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Queries, hypotheses and loss.
     budget : int
         Number of queries that are asked.

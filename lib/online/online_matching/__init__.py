@@ -11,26 +11,26 @@ a compact form; the stochastic optimum by dynamic programming; the constants of 
 paper's body was not available: the statement of its LP follows the abstract, the derivations of the constants and the compact
 form are ours. Not implemented: the paper's analysis of Ranking.
 
-=============== ================================================ ============= =============
-symbol          name                                             shape         equation
-=============== ================================================ ============= =============
-p_uv            ``P``                                            (n, m)
-l, theta        ``loads``, ``thresholds``                        (n,)          (1)
-g, 1 - g        `gain_function`, `StochasticBalance`             function      (2), (12)-(14)
-MLP, CLP        `matching_lp`, `configuration_lp`                              (3), (4)
-SCLP            `stochastic_configuration_lp`                                  (5), (8)
-V_v(A)          `stochastic_optimum`                             (m+1, 2^n)    (6)
-W_t             ``best_column``, ``opportunity``                 (m+1,)        (7)
-F, h, Gamma     `guarantee`: ``achieved``, ``kept``, ``ratio``   (points,)     (11)-(16)
-=============== ================================================ ============= =============
+=============== ======================================================== ============= =============
+symbol          name                                                     shape         equation
+=============== ======================================================== ============= =============
+p_uv            ``P``                                                    (n, m)
+l, theta        ``loads``, ``thresholds``                                (n,)          (1)
+g, 1 - g        `gain_function`, `StochasticBalance`                     function      (2), (12)-(14)
+MLP, CLP        `matching_lp`, `configuration_lp`                                      (3), (4)
+SCLP            `stochastic_configuration_lp`                                          (5), (8)
+V_v(A)          `offline_optimum`                                        (m+1, 2^n)    (6)
+W_t             ``best_column``, ``opportunity``                         (m+1,)        (7)
+F, h, Gamma     `competitive_ratio`: ``achieved``, ``kept``, ``ratio``   (points,)     (11)-(16)
+=============== ======================================================== ============= =============
 """
 
-from lib.online.online_matching.gains import Guarantee, gain_function, guarantee
+from lib.online.online_matching.gains import Guarantee, competitive_ratio, gain_function
 from lib.online.online_matching.lps import Column, configuration_lp, matching_lp, stochastic_configuration_lp
-from lib.online.online_matching.optimum import Optimum, stochastic_optimum
+from lib.online.online_matching.optimum import Optimum, offline_optimum
 from lib.online.online_matching.policies import Greedy, Policy, RandomPolicy, Ranking, StochasticBalance
 from lib.online.online_matching.problem import StochasticMatching
-from lib.online.online_matching.simulation import OnlineMatcher, Simulated, exact_value, simulate
+from lib.online.online_matching.simulation import OnlineMatcher, SimResult, exact_value, simulate
 
 __all__ = [
     "Column",
@@ -41,15 +41,15 @@ __all__ = [
     "Policy",
     "RandomPolicy",
     "Ranking",
-    "Simulated",
+    "SimResult",
     "StochasticBalance",
     "StochasticMatching",
+    "competitive_ratio",
     "configuration_lp",
     "exact_value",
     "gain_function",
-    "guarantee",
     "matching_lp",
+    "offline_optimum",
     "simulate",
     "stochastic_configuration_lp",
-    "stochastic_optimum",
 ]

@@ -69,7 +69,7 @@ class GainTable:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What `guarantee` found.
+    """What `competitive_ratio` found.
 
     Attributes
     ----------
@@ -119,11 +119,11 @@ def gain_function(kind: str = "equal") -> Callable[[ArrayLike], Array]:
 
 @lru_cache
 def _table(benchmark: str, displaced: str) -> GainTable:
-    found = guarantee(benchmark, displaced, 401)
+    found = competitive_ratio(benchmark, displaced, 401)
     return GainTable(tuple(found.loads.tolist()), tuple(found.gains.tolist()))
 
 
-def guarantee(benchmark: str = "stochastic", displaced: str = "equal", points: int = 601) -> Guarantee:
+def competitive_ratio(benchmark: str = "stochastic", displaced: str = "equal", points: int = 601) -> Guarantee:
     """The competitive ratio of Stochastic Balance that an analysis gives, for infinitesimal probabilities.
 
     Parameters
@@ -142,8 +142,8 @@ def guarantee(benchmark: str = "stochastic", displaced: str = "equal", points: i
 
     Examples
     --------
-    >>> from lib.online.online_matching import guarantee
-    >>> round(guarantee("stochastic", "none").ratio, 4), round(guarantee("stochastic", "equal").ratio, 4)
+    >>> from lib.online.online_matching import competitive_ratio
+    >>> round(competitive_ratio("stochastic", "none").ratio, 4), round(competitive_ratio("stochastic", "equal").ratio, 4)
     (0.5963, 0.6137)
     """
     checks.choice("benchmark", benchmark, BENCHMARKS)

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike
 from lib.online.online_matching.policies import TIED, Policy, View
 from lib.online.online_matching.problem import Array, StochasticMatching, as_problem
 
-#: `stochastic_optimum` keeps two tables of 2^n columns.
+#: `offline_optimum` keeps two tables of 2^n columns.
 MOST_OFFLINE = 16
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """What `stochastic_optimum` found.
+    """What `offline_optimum` found.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class _Planner(Policy):
         return np.where(planned[:, None] == view.who, 0.0, -np.inf)
 
 
-def stochastic_optimum(P: ArrayLike | StochasticMatching) -> Optimum:
+def offline_optimum(P: ArrayLike | StochasticMatching) -> Optimum:
     """The stochastic benchmark: the best planner that must face the coins, too.
 
     Parameters
@@ -68,8 +68,8 @@ def stochastic_optimum(P: ArrayLike | StochasticMatching) -> Optimum:
 
     Examples
     --------
-    >>> from lib.online.online_matching import stochastic_optimum
-    >>> stochastic_optimum([[0.5, 0.5], [0.5, 0.0]]).value
+    >>> from lib.online.online_matching import offline_optimum
+    >>> offline_optimum([[0.5, 0.5], [0.5, 0.0]]).value
     1.0
     """
     problem = as_problem(P)

@@ -17,7 +17,7 @@ MOST_STATES = 200_000
 
 
 @dataclass(frozen=True)
-class Simulated:
+class SimResult:
     """What `simulate` saw.
 
     Attributes
@@ -51,7 +51,7 @@ class Simulated:
 def simulate(
     P: ArrayLike | StochasticMatching, policy: Policy, runs: int = 1000, seed: Any = None, *,
     thresholds: ArrayLike | None = None, keep_choices: bool = False,
-) -> Simulated:  # fmt: skip
+) -> SimResult:  # fmt: skip
     """Play an instance many times at once.
 
     An offline vertex succeeds when its load first reaches its threshold, exponential with mean 1: the same distribution as a
@@ -72,7 +72,7 @@ def simulate(
 
     Returns
     -------
-    Simulated
+    SimResult
 
     Examples
     --------
@@ -102,7 +102,7 @@ def simulate(
         alive[row, u] = loads[row, u] < theta[row, u]
         if choices is not None:
             choices[row, v] = u
-    return Simulated(~alive @ problem.weights, ~alive, loads, choices)
+    return SimResult(~alive @ problem.weights, ~alive, loads, choices)
 
 
 def look(p: Array, weights: Array, step: int, loads: Array, alive: np.ndarray, marks: Array | None) -> View:

@@ -31,14 +31,14 @@ P_T                ``path``                       length of the comparators' pat
 ================== ============================== =====================================================================
 """
 
-from lib.online.sea_omd.bounds import convex_bound, dynamic_rate, exp_concave_bound, realized_bound, strongly_convex_bound
+from lib.online.sea_omd.bounds import dynamic_rate, exp_concave_bound, realized_bound, regret_bound, strongly_convex_bound
 from lib.online.sea_omd.domains import Ball, Box, Domain, Simplex
-from lib.online.sea_omd.ensemble import DynamicEnsemble, step_pool, weights
+from lib.online.sea_omd.ensemble import OptimisticEnsemble, step_pool, weights
 from lib.online.sea_omd.learners import (
-    ConvexOMD,
-    ExpConcaveOMD,
     OnlineLearner,
-    StronglyConvexOMD,
+    OptimisticOMD,
+    OptimisticOMDStronglyConvex,
+    OptimisticONS,
     optimistic_round,
     step_size,
 )
@@ -47,20 +47,20 @@ from lib.online.sea_omd.playing import Play, play
 __all__ = [
     "Ball",
     "Box",
-    "ConvexOMD",
     "Domain",
-    "DynamicEnsemble",
-    "ExpConcaveOMD",
     "OnlineLearner",
+    "OptimisticEnsemble",
+    "OptimisticOMD",
+    "OptimisticOMDStronglyConvex",
+    "OptimisticONS",
     "Play",
     "Simplex",
-    "StronglyConvexOMD",
-    "convex_bound",
     "dynamic_rate",
     "exp_concave_bound",
     "optimistic_round",
     "play",
     "realized_bound",
+    "regret_bound",
     "step_pool",
     "step_size",
     "strongly_convex_bound",

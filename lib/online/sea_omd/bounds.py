@@ -43,7 +43,7 @@ def realized_bound(D: float, G: float, L: float, variation: Any, delta: float | 
     return 2.5 * D * np.sqrt(delta + 4.0 * G**2 + V)  # (6)
 
 
-def convex_bound(D: float, G: float, L: float, noise: ArrayLike, drift: ArrayLike) -> Any:
+def regret_bound(D: float, G: float, L: float, noise: ArrayLike, drift: ArrayLike) -> Any:
     """The expected regret for convex expected losses.
 
     Parameters
@@ -62,8 +62,8 @@ def convex_bound(D: float, G: float, L: float, noise: ArrayLike, drift: ArrayLik
 
     Examples
     --------
-    >>> from lib.online.sea_omd import convex_bound
-    >>> float(convex_bound(2.0, 1.0, 0.0, 0.0, 0.0)).__round__(3)
+    >>> from lib.online.sea_omd import regret_bound
+    >>> float(regret_bound(2.0, 1.0, 0.0, 0.0, 0.0)).__round__(3)
     11.18
     """
     D, G, L = sized("D", D), sized("G", G), checks.number("L", L, low=0, high=GREATEST)
@@ -119,7 +119,7 @@ def exp_concave_bound(D: float, G: float, L: float, beta: float, dim: int, noise
     L : float
         Smoothness, at least 0.
     beta : float
-        That of `ExpConcaveOMD`, positive.
+        That of `OptimisticONS`, positive.
     dim : int
         Dimension d.
     noise, drift : float or array_like

@@ -76,7 +76,7 @@ def _weights(scores: Array, rate: Array) -> Array:
     return p / p.sum(axis=-1, keepdims=True)  # (15)
 
 
-class DynamicEnsemble(OnlineLearner):
+class OptimisticEnsemble(OnlineLearner):
     """Experts with fixed steps under optimistic exponential weights, for targets that move.
 
     Parameters
@@ -108,8 +108,8 @@ class DynamicEnsemble(OnlineLearner):
 
     Examples
     --------
-    >>> from lib.online.sea_omd import Ball, DynamicEnsemble
-    >>> learner = DynamicEnsemble(Ball(2), G=1.0, L=1.0, T=1000)
+    >>> from lib.online.sea_omd import Ball, OptimisticEnsemble
+    >>> learner = OptimisticEnsemble(Ball(2), G=1.0, L=1.0, T=1000)
     >>> x = learner.predict(); learner.update([1.0, 0.0])
     >>> learner.predict().round(3)
     array([-0.143,  0.   ])

@@ -167,7 +167,7 @@ class OnlineLearner(ABC):
         return given
 
 
-class ConvexOMD(OnlineLearner):
+class OptimisticOMD(OnlineLearner):
     """Optimistic online mirror descent for convex losses.
 
     Parameters
@@ -201,8 +201,8 @@ class ConvexOMD(OnlineLearner):
     Examples
     --------
     >>> import numpy as np
-    >>> from lib.online.sea_omd import Ball, ConvexOMD
-    >>> learner = ConvexOMD(Ball(2), G=1.0, L=0.0)
+    >>> from lib.online.sea_omd import Ball, OptimisticOMD
+    >>> learner = OptimisticOMD(Ball(2), G=1.0, L=0.0)
     >>> x = learner.predict(); learner.update([1.0, 0.0])
     >>> learner.predict().round(3)
     array([-1.,  0.])
@@ -237,7 +237,7 @@ class ConvexOMD(OnlineLearner):
         self.variation_, self.eta_, self._last = variation, eta, g
 
 
-class StronglyConvexOMD(OnlineLearner):
+class OptimisticOMDStronglyConvex(OnlineLearner):
     """Optimistic online mirror descent for strongly convex losses: the steps are ``2 / (lam t)``.
 
     Parameters
@@ -262,8 +262,8 @@ class StronglyConvexOMD(OnlineLearner):
 
     Examples
     --------
-    >>> from lib.online.sea_omd import Ball, StronglyConvexOMD
-    >>> learner = StronglyConvexOMD(Ball(1), lam=4.0)
+    >>> from lib.online.sea_omd import Ball, OptimisticOMDStronglyConvex
+    >>> learner = OptimisticOMDStronglyConvex(Ball(1), lam=4.0)
     >>> x = learner.predict(); learner.update([1.0])
     >>> learner.predict()
     array([-0.75])
@@ -284,7 +284,7 @@ class StronglyConvexOMD(OnlineLearner):
         self.xhat_, self.x_ = xhat, x if self.optimistic else xhat.copy()
 
 
-class ExpConcaveOMD(OnlineLearner):
+class OptimisticONS(OnlineLearner):
     """Optimistic online mirror descent for exp-concave losses: an online Newton step with a guess.
 
     Parameters
@@ -313,8 +313,8 @@ class ExpConcaveOMD(OnlineLearner):
 
     Examples
     --------
-    >>> from lib.online.sea_omd import Ball, ExpConcaveOMD
-    >>> learner = ExpConcaveOMD(Ball(2), G=1.0, alpha=1.0)
+    >>> from lib.online.sea_omd import Ball, OptimisticONS
+    >>> learner = OptimisticONS(Ball(2), G=1.0, alpha=1.0)
     >>> x = learner.predict(); learner.update([0.1, 0.0])
     >>> learner.predict().round(3)
     array([-0.194,  0.   ])

@@ -50,8 +50,8 @@ def play(learner: OnlineLearner, gradient: Callable[[int, Array], Any], n_rounds
 
     Examples
     --------
-    >>> from lib.online.sea_omd import Ball, ConvexOMD, play
-    >>> learner = ConvexOMD(Ball(2), G=1.0, L=0.0)
+    >>> from lib.online.sea_omd import Ball, OptimisticOMD, play
+    >>> learner = OptimisticOMD(Ball(2), G=1.0, L=0.0)
     >>> out = play(learner, lambda t, x: [1.0, 0.0], 5)
     >>> out.decisions.shape, float(out.variation[-1])
     ((5, 2), 1.0)

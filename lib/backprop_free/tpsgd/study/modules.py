@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lib import checks
-from lib.backprop_free.tpsgd.blocks import TPBlock, TPRecurrent, TPSequential, xavier_linear
+from lib.backprop_free.tpsgd.blocks import TPRNN, TPBlock, TPSequential, xavier_linear
 from lib.backprop_free.tpsgd.recurrent import CUTS
 from lib.backprop_free.tpsgd.study.dense import _batches
 from lib.backprop_free.tpsgd.study.grid import Outcome, Setting, check_race
@@ -31,7 +31,7 @@ class LocalHead(nn.Module):
 
     Parameters
     ----------
-    block : TPBlock or TPRecurrent
+    block : TPBlock or TPRNN
         Whose layer; its target is not used.
     n_classes : int
     seed : int, Generator or None
@@ -46,10 +46,10 @@ class LocalHead(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, block: TPBlock | TPRecurrent, n_classes: int, seed: Any = 0) -> None:
+    def __init__(self, block: TPBlock | TPRNN, n_classes: int, seed: Any = 0) -> None:
         super().__init__()
-        if not isinstance(block, TPBlock | TPRecurrent):
-            raise TypeError(f"block must be a TPBlock or TPRecurrent, got {checks.shown(block)}")
+        if not isinstance(block, TPBlock | TPRNN):
+            raise TypeError(f"block must be a TPBlock or TPRNN, got {checks.shown(block)}")
         n_classes = checks.integer("n_classes", n_classes, low=1)
         self.block, width = block, int(np.prod(block.target.shape))
         self.classify = linear(width, n_classes, checks.generator("seed", seed))
@@ -60,7 +60,7 @@ class LocalHead(nn.Module):
 
     def local_loss(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The output, detached, and the cross-entropy of the classifier on top (of the last state, if there is time)."""
-        if isinstance(self.block, TPRecurrent):
+        if isinstance(self.block, TPRNN):
             states = self.block._states(x.detach(), CUTS[self.block.time])
             out, seen = self.block._out(states.detach()), states[:, -1]
         else:

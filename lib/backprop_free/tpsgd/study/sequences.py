@@ -36,7 +36,7 @@ def train_recurrent(
     stream, index
         As in `train`.
     time : {"layer", "last", "all"}
-        Where local targets stand in time, as in `TPRecurrent`.
+        Where local targets stand in time, as in `TPRNN`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.backprop_free.tpsgd.blocks import TPRecurrent, TPSequential
+from lib.backprop_free.tpsgd.blocks import TPRNN, TPSequential
 from lib.backprop_free.tpsgd.measure import PeakBytes, peak_bytes
 from lib.backprop_free.tpsgd.study.modules import conv_net, linear, with_heads
 from lib.backprop_free.tpsgd.study.tasks import Stream
@@ -64,7 +64,7 @@ def example(kind: str, depth: int, stream: Stream, layers: Sequence[tuple[int, i
     if kind == "conv":
         return steps_of(conv_net(layers, stream), torch.rand(batch, 1, 14, 14), labels, stream)
     sizes = [28, *[width] * depth]
-    made = [TPRecurrent(sizes[i], LocalTarget(10, width, seed=rng), sequence=i < depth - 1, seed=rng) for i in range(depth)]
+    made = [TPRNN(sizes[i], LocalTarget(10, width, seed=rng), sequence=i < depth - 1, seed=rng) for i in range(depth)]
     return steps_of(TPSequential(made, linear(width, 10, rng)), torch.rand(batch, 28, 28), labels, stream)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib import checks
 
-from ..hypergradient import exact_hypergradient, penalty_hypergradient
+from ..hypergradient import exact_hypergrad, penalty_hypergrad
 from .instances import Instance
 
 
@@ -52,13 +52,13 @@ def landscape_gaps(case: Instance, x: Tensor, sigmas: Sequence[float]) -> Gaps:
     x = checks.tensor("x", x, ndim=1)
     weights = checks.array("sigmas", sigmas, ndim=1, above=0)
     best = case.best(x)
-    slope = exact_hypergradient(case.problem, x, best)
+    slope = exact_hypergrad(case.problem, x, best)
     z, value, gradient = case.lower(x, 0.0), [], []
     for sigma in weights.tolist():
         y = case.lower(x, sigma)
         upper, lower = (_rise(slopes, x, y, best) for slopes in (case.problem.upper_slopes, case.problem.lower_slopes))
         value.append(upper + lower / sigma)  # (3), as f(best) - f(y) + (g(best) - g(y)) / sigma
-        gradient.append(float((penalty_hypergradient(case.problem, x, y, z, sigma) - slope).norm()))
+        gradient.append(float((penalty_hypergrad(case.problem, x, y, z, sigma) - slope).norm()))
     return Gaps(np.array(value), np.array(gradient))
 
 

@@ -221,15 +221,15 @@ def least_loss(
             return np.inf
 
     first = np.array([loss(settings, splits[:1]) for settings in tried])
-    best = int(first.argmin())
-    if len(splits) > 1 and np.isfinite(first).any():
-        kept = [i for i in np.argsort(first, kind="stable")[:KEPT].tolist() if np.isfinite(first[i])]
+    kept, sums = np.arange(len(tried)), first
+    if len(splits) > 1:
+        kept = np.argsort(first, kind="stable")[:KEPT]
+        kept = kept[np.isfinite(first[kept])]
         others = np.array([loss(tried[i], splits[1:]) for i in kept])
-        means = first[kept] + (len(splits) - 1) * others
-        best, first = kept[int(means.argmin())], means
-    if not np.isfinite(first).any():
+        sums = first[kept] + (len(splits) - 1) * others
+    if not np.isfinite(sums).any():
         raise ValueError("grids hold no settings with which the method stays finite")
-    found = tried[best]
+    found = tried[kept[int(sums.argmin())]]
     return Tuned(run, found, [n for n, v in values.items() if len(v) > 1 and found[n] in (min(v), max(v))])
 
 

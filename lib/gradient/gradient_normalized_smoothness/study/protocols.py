@@ -14,7 +14,7 @@ from lib import checks
 from lib.gradient.gradient_normalized_smoothness.hessians import Array, Metric, prepare
 from lib.gradient.gradient_normalized_smoothness.method import damped_step, minimize_gns
 from lib.gradient.gradient_normalized_smoothness.objectives import Objective
-from lib.gradient.gradient_normalized_smoothness.smoothness import gamma_estimate
+from lib.gradient.gradient_normalized_smoothness.smoothness import gamma_of
 from lib.gradient.gradient_normalized_smoothness.study.instances import Instance
 
 
@@ -148,7 +148,7 @@ def tuned(run: Callable[[float], OptimizeResult], grid: Sequence[float], cost: s
 
 
 def gamma_map(f: Objective, kind: str, first: ArrayLike, second: ArrayLike, seed: Any = 0) -> Array:
-    """gamma(x) on a grid in the plane, Euclidean metric, as `gamma_estimate` finds it from few directions.
+    """gamma(x) on a grid in the plane, Euclidean metric, as `gamma_of` finds it from few directions.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def gamma_map(f: Objective, kind: str, first: ArrayLike, second: ArrayLike, seed
     """
     across, up = (checks.array(name, axis, ndim=1) for name, axis in (("first", first), ("second", second)))
     few: dict[str, Any] = {"n_dirs": 12, "n_radii": 12, "largest": 1e3, "vectorized": True, "seed": seed}
-    return np.array([[gamma_estimate(f.grad, [a, b], f.hess([a, b], kind), **few) for a in across] for b in up])
+    return np.array([[gamma_of(f.grad, [a, b], f.hess([a, b], kind), **few) for a in across] for b in up])
 
 
 def lemma_violations(problem: Instance, x: ArrayLike, kind: str, gammas: Sequence[float]) -> tuple[int, int]:

@@ -12,16 +12,18 @@ from lib.online.learned_active_learning.study.protocols import (
     largest_gaps,
     worst_losses,
 )
-from lib.online.learned_active_learning.study.rivals import KnownAnswers, SoftBinarySearch, Uniform
+from lib.online.learned_active_learning.study.rivals import Halving, KnownAnswers, SoftBinarySearch, TopTwo, Uniform
 
 __all__ = [
     "NOISES",
     "OPTIONS",
     "Contest",
     "Digits",
+    "Halving",
     "Jokes",
     "KnownAnswers",
     "SoftBinarySearch",
+    "TopTwo",
     "Uniform",
     "all_episodes",
     "contest",

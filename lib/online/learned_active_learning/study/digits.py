@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import lib.data
 from lib import checks
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ class Digits:
 
     Attributes
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Z holds each digit's most frequent answers.
     thetas : array, shape (K, n)
         Mean answers of each digit's images, smoothed.
@@ -30,7 +30,7 @@ class Digits:
         The answers, -1 or 1, of single images that the means were not made from, and their digits.
     """
 
-    problem: QueryProblem
+    problem: BanditProblem
     thetas: Array
     pixels: NDArray[np.int64]
     images: Array
@@ -73,7 +73,7 @@ def digit_questions(n: int = 5, digits: int = 6) -> Digits:
     thetas = means[:, pixels]
     if len(np.unique(thetas >= 0, axis=0)) < digits:
         raise ValueError(f"n={n} questions do not tell the most frequent answers of {digits} digits apart")
-    return Digits(QueryProblem(np.where(thetas >= 0, 1.0, -1.0)), thetas, pixels, answers[play][:, pixels], y[play])
+    return Digits(BanditProblem(np.where(thetas >= 0, 1.0, -1.0)), thetas, pixels, answers[play][:, pixels], y[play])
 
 
 def _apart(means: Array, n: int) -> NDArray[np.int64]:

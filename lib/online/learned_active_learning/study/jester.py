@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib import checks, data
-from lib.online.learned_active_learning.problem import QueryProblem, best_arm
+from lib.online.learned_active_learning.problem import BanditProblem, best_arm
 
 Array = NDArray[np.float64]
 
@@ -19,13 +19,13 @@ class Jokes:
 
     Attributes
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Find the joke that is liked most; regret in units of theta.
     thetas : array, shape (kinds, n)
         Mean answers of each kind's readers that the kinds were not made from: 2 times the share that likes a joke, minus 1.
     """
 
-    problem: QueryProblem
+    problem: BanditProblem
     thetas: Array
 
 

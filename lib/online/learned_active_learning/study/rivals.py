@@ -1,4 +1,7 @@
-"""Rivals that need no training: random queries, soft binary search, and the plan that knows the probabilities."""
+"""Rivals that need no training: random queries, rules on a posterior or on ranks, and the plan that knows the probabilities.
+
+Policies see counts and sums of answers alone, so rules that remember more are carried over to what can be read from these.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
 from lib.online.learned_active_learning.policy import most_fitting
-from lib.online.learned_active_learning.problem import QueryProblem
+from lib.online.learned_active_learning.problem import BanditProblem
 
 Array = NDArray[np.float64]
 
@@ -30,7 +33,7 @@ class Uniform:
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Gives queries and hypotheses.
 
     Examples
@@ -41,7 +44,7 @@ class Uniform:
     [[0.5, 0.5]]
     """
 
-    def __init__(self, problem: QueryProblem) -> None:
+    def __init__(self, problem: BanditProblem) -> None:
         self.problem = problem
 
     def probabilities(self, counts: ArrayLike, sums: ArrayLike) -> tuple[Array, Array]:
@@ -56,7 +59,7 @@ class SoftBinarySearch:
 
     Parameters
     ----------
-    problem : QueryProblem
+    problem : BanditProblem
         Its hypotheses' signs are what each expects as answers.
     noise : float
         Assumed share of wrong answers, above 0 and below 1/2.
@@ -69,7 +72,7 @@ class SoftBinarySearch:
     [[0.0, 1.0, 0.0]]
     """
 
-    def __init__(self, problem: QueryProblem, noise: float) -> None:
+    def __init__(self, problem: BanditProblem, noise: float) -> None:
         self.problem, self.noise = problem, checks.number("noise", noise, above=0, below=0.5)
         self._signs = np.sign(problem.Z)
 
@@ -78,6 +81,84 @@ class SoftBinarySearch:
         sums = np.asarray(sums, dtype=float)
         posterior = _softmax(0.5 * np.log((1 - self.noise) / self.noise) * (sums @ self._signs.T))  # (18)
         return shared_top(-np.abs(posterior @ self._signs)), most_fitting(self.problem, sums)  # (18)
+
+
+class TopTwo:
+    """Top-two Thompson sampling (Russo, 2016): ask what tells two draws from the posterior apart.
+
+    A leader is drawn from the posterior of soft binary search, then challengers until one differs. Queries are asked in
+    proportion to how much the two differ there. For the best arm this asks leader or challenger, each half of the time.
+
+    Parameters
+    ----------
+    problem : BanditProblem
+        Gives queries and hypotheses.
+    noise : float
+        Assumed share of wrong answers, above 0 and below 1/2.
+
+    Examples
+    --------
+    >>> from lib.online.learned_active_learning import best_arm
+    >>> from lib.online.learned_active_learning.study import TopTwo
+    >>> TopTwo(best_arm(2), 0.2).probabilities([[0, 0]], [[0, 0]])[0].tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(self, problem: BanditProblem, noise: float) -> None:
+        self.problem, self.noise = problem, checks.number("noise", noise, above=0, below=0.5)
+        apart = np.abs(problem.Z[:, None] - problem.Z)
+        self._shares = apart / np.maximum(apart.sum(2, keepdims=True), 1e-300)  # (K, K, n), 0 for a pair of equals
+        self._signs = np.sign(problem.Z)
+
+    def probabilities(self, counts: ArrayLike, sums: ArrayLike) -> tuple[Array, Array]:
+        """Of the next query (B, n) and the recommendation (B, K)."""
+        sums = np.asarray(sums, dtype=float)
+        logits = 0.5 * np.log((1 - self.noise) / self.noise) * (sums @ self._signs.T)
+        leader, K = _softmax(logits), self.problem.n_hypotheses
+        others = np.where(np.eye(K, dtype=bool), -np.inf, logits[:, None])  # (B, K, K): without each leader
+        challenger = _softmax(others.reshape(-1, K)).reshape(-1, K, K)
+        queries = np.einsum("bk,bkj,kjn->bn", leader, challenger, self._shares, optimize=True)
+        return queries / queries.sum(1, keepdims=True), most_fitting(self.problem, sums)
+
+
+class Halving:
+    """Successive halving (Karnin, Koren and Somekh, 2013): the budget is shared by rounds with ever fewer candidates.
+
+    There are ``ceil(log2 K)`` rounds of equal length. In round r the candidates are the ``K / 2^r`` hypotheses that fit best,
+    and of the queries on which they differ the one that was asked least is asked. The original keeps who left; here the ranks
+    are taken anew at each turn.
+
+    Parameters
+    ----------
+    problem : BanditProblem
+        Gives queries and hypotheses.
+    budget : int
+        Number of queries that are asked.
+
+    Examples
+    --------
+    >>> from lib.online.learned_active_learning import thresholds
+    >>> from lib.online.learned_active_learning.study import Halving
+    >>> Halving(thresholds(3), 4).probabilities([[1, 1, 0]], [[-1, -1, 0]])[0].tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, problem: BanditProblem, budget: int) -> None:
+        self.problem, self.budget = problem, checks.integer("budget", budget, low=1, high=100_000)
+        self._rounds = int(np.ceil(np.log2(problem.n_hypotheses)))
+
+    def probabilities(self, counts: ArrayLike, sums: ArrayLike) -> tuple[Array, Array]:
+        """Of the next query (B, n) and the recommendation (B, K)."""
+        counts, sums = np.asarray(counts, dtype=float), np.asarray(sums, dtype=float)
+        Z, K = self.problem.Z, self.problem.n_hypotheses
+        turn = np.minimum(counts.sum(1), self.budget - 1)
+        kept = np.ceil(K / 2 ** (turn * self._rounds // self.budget)).astype(int)
+        scores = np.round(sums @ Z.T, 9)
+        least = np.take_along_axis(-np.sort(-scores, axis=1), kept[:, None] - 1, axis=1)
+        candidates = scores >= least  # ties stay
+        high = np.where(candidates[:, :, None], Z, -np.inf).max(1)
+        low = np.where(candidates[:, :, None], Z, np.inf).min(1)
+        return shared_top(np.where(high > low, -counts, -counts.max() - 1)), most_fitting(self.problem, sums)
 
 
 class KnownAnswers:

@@ -16,9 +16,9 @@ from lib.online.online_matching import (
     configuration_lp,
     exact_value,
     matching_lp,
+    offline_optimum,
     simulate,
     stochastic_configuration_lp,
-    stochastic_optimum,
 )
 from lib.online.online_matching.lps import all_columns, survivals
 from lib.online.online_matching.problem import Array, hazard
@@ -83,7 +83,7 @@ def ladder(P: ArrayLike | StochasticMatching) -> Ladder:
     [0.875, 1.0, 1.0, 1.0, 1.0]
     """
     bounds = (stochastic_configuration_lp(P).fun, configuration_lp(P).fun, matching_lp(P).fun)
-    return Ladder(exact_value(P, StochasticBalance()), stochastic_optimum(P).value, *map(float, bounds))
+    return Ladder(exact_value(P, StochasticBalance()), offline_optimum(P).value, *map(float, bounds))
 
 
 def form_gaps(P: ArrayLike | StochasticMatching) -> tuple[float, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd import Ball, ConvexOMD, DynamicEnsemble, OnlineLearner, Play, play
+from lib.online.sea_omd import Ball, OnlineLearner, OptimisticEnsemble, OptimisticOMD, Play, play
 from lib.online.sea_omd.study.rivals import OFTRL, OGD, AdaGradNorm, Ader, CoinBetting
 from lib.online.sea_omd.study.streams import Stream
 
@@ -46,7 +46,7 @@ def contestants(stream: Any, scales: ArrayLike = 1.0) -> dict[str, OnlineLearner
     own: dict[str, Any] = {"scale": factors if factors.ndim == 0 else factors[:, None], "shape": shape}
     domain, G, L = stream.domain, stream.G, stream.L
     return {
-        "optimistic OMD": ConvexOMD(domain, G, L, **own),
+        "optimistic OMD": OptimisticOMD(domain, G, L, **own),
         "OFTRL": OFTRL(domain, G, L, **own),
         "OGD": OGD(domain, G, **own),
         "AdaGrad-norm": AdaGradNorm(domain, **own),
@@ -108,8 +108,8 @@ def dynamic_race(stream: Stream, constants: ArrayLike) -> dict[str, Array]:
     steps = checks.array("constants", constants, ndim=1, above=0).astype(np.float64)
     domain, G, L, T, S = stream.domain, stream.G, stream.L, stream.n_rounds, stream.n_seeds
     learners: dict[str, OnlineLearner] = {
-        "ensemble": DynamicEnsemble(domain, G, L, T, shape=(S,)),
-        "single": ConvexOMD(domain, G, L, shape=(S,)),
+        "ensemble": OptimisticEnsemble(domain, G, L, T, shape=(S,)),
+        "single": OptimisticOMD(domain, G, L, shape=(S,)),
         "Ader": Ader(domain, G, L, T, shape=(S,)),
         "constant": OGD(domain, G, scale=steps[:, None], constant=True, shape=(len(steps), S)),
     }
@@ -170,9 +170,9 @@ def against_any(domain: Ball, out: Play) -> Array:
 
     Examples
     --------
-    >>> from lib.online.sea_omd import Ball, ConvexOMD, play
+    >>> from lib.online.sea_omd import Ball, OptimisticOMD, play
     >>> from lib.online.sea_omd.study import against_any
-    >>> out = play(ConvexOMD(Ball(2), G=1.0, L=0.0), lambda t, x: [1.0, 0.0], 3)
+    >>> out = play(OptimisticOMD(Ball(2), G=1.0, L=0.0), lambda t, x: [1.0, 0.0], 3)
     >>> float(against_any(Ball(2), out).round(3))
     1.0
     """

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lib import checks
-from lib.online.sea_omd import Ball, ConvexOMD, Domain, ExpConcaveOMD, OnlineLearner, step_pool, weights
+from lib.online.sea_omd import Ball, Domain, OnlineLearner, OptimisticOMD, OptimisticONS, step_pool, weights
 
 Array = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ class OFTRL(OnlineLearner):
         self.x_ = self.domain._project(self.domain.start - 0.5 * eta[..., None] * (self.sum_ + g))
 
 
-class ONS(ExpConcaveOMD):
+class ONS(OptimisticONS):
     """The online Newton step (Hazan et al. 2007): no guess, and a metric that starts at ``I / (beta D)^2``.
 
     Parameters
@@ -238,7 +238,7 @@ class Ader(OnlineLearner):
         self.x_ = np.einsum("...n,...nd->...d", weights(self._losses, self.rate), self.experts_)
 
 
-class Ablated(ConvexOMD):
+class Ablated(OptimisticOMD):
     """Optimistic OMD in its two parts: the guess, and the steps from differences of gradients.
 
     Parameters
