@@ -267,7 +267,8 @@ def test_shipped_weights_are_what_the_plan_says():
     rules, curves, origin = study.load_weights()
     assert rules.keys() == curves.keys() == make_weights.PLAN.keys()
     for name, (_, world, aware, seeds) in make_weights.PLAN.items():
-        assert rules[name].shape == (len(seeds), study.rule_of(world, aware).size)
+        size = len(study.drift_start(aware, 0, 1).vector()) if world == "control" else study.rule_of(world, aware).size
+        assert rules[name].shape == (len(seeds), size)
         assert len(curves[name]) == len(origin["seeds"][name]) == len(seeds)
         assert origin["cpu_seconds"][name] > 0
     assert json.dumps(origin)

@@ -45,6 +45,13 @@ def dpo(p: Tensor, advantage: Tensor, frac: float = 0.0) -> Tensor:
     >>> round(dpo(torch.tensor([3.0]), torch.tensor([1.0])).item(), 4)
     0.4768
     """
+    checks.tensor("advantage", advantage)
+    if (checks.tensor("p", p) <= 0).any():
+        raise ValueError(f"every entry of p must be above 0, got {p.min().item():.6g}")
+    return _dpo(p, advantage)
+
+
+def _dpo(p: Tensor, advantage: Tensor) -> Tensor:
     up, down = (p - 1) * advantage, torch.log(p) * advantage
     branches = up - 2 * torch.tanh(up / 2), down - 0.6 * torch.tanh(down / 0.6)
     return torch.relu(torch.where(advantage >= 0, *branches))  # (19)
@@ -97,7 +104,7 @@ def control_race(groups: dict[str, np.ndarray], horizons: Any, replicas: int, rn
     clipped, k, m = ppo(np.repeat(EPSILONS, replicas)), len(rules) * replicas, len(EPSILONS) * replicas
 
     def all_drifts(p: Tensor, gain: Tensor, frac: float) -> Tensor:
-        parts = learned(p[:k], gain[:k], frac), clipped(p[k : k + m], gain[k : k + m], frac), dpo(p[k + m :], gain[k + m :])
+        parts = learned(p[:k], gain[:k], frac), clipped(p[k : k + m], gain[k : k + m], frac), _dpo(p[k + m :], gain[k + m :])
         return torch.cat(parts)
 
     tuning: list[np.ndarray] = []
