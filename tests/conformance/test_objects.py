@@ -107,8 +107,8 @@ def test_kinds_are_enrolled_by_being_exported(export, monkeypatch):
         assert target in test_schedulers.CLASSES
     if "BaseEstimator" in kinds:
         assert target in {type(estimator) for estimator in test_estimators.ESTIMATORS}
-    pair = inspect.isclass(target) and "forward" in vars(target) and len(inspect.signature(target.forward).parameters) > 2
-    if "Module" in kinds and export.name.endswith("Loss") and pair:  # those of one input have no targets to be tried with
+    pair = "Module" in kinds and len(inspect.signature(target.forward).parameters) > 2
+    if pair and export.name.endswith("Loss"):  # those of one input have no targets to be tried with
         assert target in {type(loss) for loss, _ in test_losses.LOSSES.values()}
     if inspect.isfunction(target) and "OptimizeResult" in str(inspect.signature(target).return_annotation):
         assert export.name in test_solvers.SOLVERS
