@@ -35,7 +35,7 @@ def ppo(epsilons: Any) -> Drift:
     return drift
 
 
-def dpo(p: Tensor, advantage: Tensor, frac: float = 0.0) -> Tensor:
+def dpo(p: Tensor, advantage: Tensor) -> Tensor:
     """DPO's drift (19) of tensors.
 
     Examples
